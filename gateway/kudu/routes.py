@@ -1,0 +1,66 @@
+"""Kudu's route table with all its old aliases; paths match without case."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from gateway.folded_routes import FoldedRoutes
+from gateway.kudu import upload, vfs, webjobs
+from gateway.platform import PLATFORM
+
+#: Four spellings of one thing: the first is today's, the others are still in scripts.
+_KIND_ROOTS = (
+    "/api/{kind}webjobs",
+    "/api/{kind}jobs",
+    "/api/jobs/{kind}",
+    "/jobs/{kind}",
+)
+_LIST_ROOTS = ("/api/webjobs", "/api/jobs", "/jobs")
+
+
+async def kudu_entry(request: web.Request) -> web.StreamResponse:
+    """Answer any request whose path is Kudu's."""
+    found = ROUTES.find(request.method, request.path)
+    if found is None:
+        # Kudu: a JSON string that names the path, for an unknown path and a wrong verb alike.
+        words = f"No HTTP resource was found that matches the request URI '{request.url}'."
+        return web.Response(status=404, text=json.dumps(words), content_type="application/json")
+    call, match = found
+    return await call(request.app[PLATFORM], request, match)
+
+
+def _table() -> FoldedRoutes:
+    routes = FoldedRoutes()
+    for root in _LIST_ROOTS:
+        routes.add("GET", root, webjobs.list_all)
+    routes.add("GET", "/api/triggeredwebjobsswagger", webjobs.swagger_page)
+    for root in _KIND_ROOTS:
+        for kind in ("triggered", "continuous"):
+            _add_kind(routes, root, kind)
+    for root in ("/api/vfs", "/vfs"):
+        routes.add("GET HEAD", f"{root}/{{path*}}", vfs.get)
+        routes.add("PUT", f"{root}/{{path*}}", vfs.put)
+        routes.add("DELETE", f"{root}/{{path*}}", vfs.delete)
+    return routes
+
+
+def _add_kind(routes: FoldedRoutes, root: str, kind: str) -> None:
+    base = root.replace("{kind}", f"{{kind={kind}}}")
+    routes.add("GET", base, webjobs.list_kind)
+    routes.add("GET", f"{base}/{{name}}", webjobs.get_job)
+    routes.add("PUT", f"{base}/{{name}}", upload.put_job)
+    routes.add("DELETE", f"{base}/{{name}}", upload.delete_job)
+    routes.add("GET", f"{base}/{{name}}/settings", webjobs.get_settings)
+    routes.add("PUT", f"{base}/{{name}}/settings", webjobs.put_settings)
+    if kind == "continuous":
+        routes.add("POST", f"{base}/{{name}}/start", webjobs.start)
+        routes.add("POST", f"{base}/{{name}}/stop", webjobs.stop)
+        return
+    routes.add("POST", f"{base}/{{name}}/run", webjobs.run_job)
+    routes.add("GET", f"{base}/{{name}}/history", webjobs.history)
+    routes.add("GET", f"{base}/{{name}}/history/{{id}}", webjobs.history_run)
+
+
+ROUTES = _table()

@@ -1,0 +1,191 @@
+"""/v1/jobs: the WebJobs, how they are, start and stop them, read their logs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from gateway.job_facts import continuous_status
+from gateway.native.problems import known_problems, problem_shape, problems_of
+from gateway.native.route import (
+    Param,
+    Route,
+    answer,
+    flag,
+    integer,
+    iso,
+    member,
+    read_object,
+    text_field,
+)
+from gateway.native.runs import run_shape, text_file
+from gateway.native.schedules import next_times
+from gateway.native.streams import stream_file
+from gateway.platform import Platform
+from scheduler.functions import Job, JobKind, Problem, key
+from scheduler.job_log import tail_offset
+
+MAX_LOG_LINES = 100_000
+
+
+async def job_shape(platform: Platform, job: Job, problems: list[Problem]) -> dict[str, Any]:
+    """Return a job as JSON."""
+    own = problems_of(f"{job.kind.value}/{job.name}", problems)
+    shape: dict[str, Any] = {
+        "name": job.name,
+        "kind": job.kind.value,
+        "state": "error",
+        "schedule": job.schedule.text if job.schedule else job.settings.get("schedule"),
+        "canonical": job.schedule.canonical if job.schedule else None,
+        "time_zone": job.schedule.zone if job.schedule else None,
+        "next": next_times(job.schedule, datetime.now(UTC), 5) if job.schedule else [],
+        "latest_run": None,
+        "script": job.script,
+        "interpreter": job.script.rpartition(".")[2] if "." in job.script else "",
+        "settings": dict(job.settings),
+        "error": job.error or job.schedule_error or None,
+        "restarts": None,
+        "pid": None,
+        "since": None,
+        "last_exit": None,
+        "problems": [problem_shape(problem) for problem in own],
+    }
+    if job.kind is JobKind.TRIGGERED:
+        return shape | await _triggered_facts(platform, job)
+    return shape | _continuous_facts(platform, job)
+
+
+async def list_jobs(platform: Platform, _request: web.Request) -> web.Response:
+    """Answer GET /v1/jobs."""
+    return answer({"items": await job_list(platform)})
+
+
+async def job_list(platform: Platform) -> list[dict[str, Any]]:
+    """Return every job, continuous ones first."""
+    problems = await known_problems(platform)
+    jobs = sorted(platform.catalog.jobs(), key=lambda job: (job.kind.value, key(job.name)))
+    return [await job_shape(platform, job, problems) for job in jobs]
+
+
+async def get_job(platform: Platform, request: web.Request) -> web.Response:
+    """Answer GET /v1/jobs/{kind}/{name}."""
+    return await _job_answer(platform, _job(platform, request))
+
+
+async def run_job(platform: Platform, request: web.Request) -> web.Response:
+    """Answer POST /v1/jobs/triggered/{name}/run."""
+    job = platform.catalog.job(JobKind.TRIGGERED, request.match_info["name"])
+    arguments = text_field(await read_object(request, ("arguments",)), "arguments")
+    agent = request.headers.get("User-Agent", "")
+    run = await platform.triggered.start(
+        job, trigger=f"External - {agent}".rstrip(), arguments=arguments
+    )
+    return answer(run_shape(run), status=202, headers={"Location": f"/v1/runs/{run.id}"})
+
+
+async def job_logs(platform: Platform, request: web.Request) -> web.StreamResponse:
+    """Answer GET /v1/jobs/{kind}/{name}/logs: the log, or that of the latest run."""
+    job = _job(platform, request)
+    lines = integer(request, "tail", default=200, low=0, high=MAX_LOG_LINES)
+    path = platform.folders.job_log(job)
+    if job.kind is JobKind.TRIGGERED:
+        latest = await platform.triggered.latest(job)
+        if latest is None:
+            path = platform.folders.scheduler_log(job)
+        else:
+            path = platform.folders.output_log(job, latest.public_id)
+    start = tail_offset(path, lines)
+    if not flag(request, "follow"):
+        return text_file(path, start)
+    return await stream_file(request, path, start=start)
+
+
+def _job(platform: Platform, request: web.Request) -> Job:
+    kind = member("the kind of a job", request.match_info["kind"], JobKind)
+    return platform.catalog.job(kind, request.match_info["name"])
+
+
+def _switch(
+    verb: Callable[[Platform], Callable[[str], Awaitable[object]]],
+) -> Callable[[Platform, web.Request], Awaitable[web.Response]]:
+    """Return the handler of a verb on a continuous job."""
+
+    async def call(platform: Platform, request: web.Request) -> web.Response:
+        job = platform.catalog.job(JobKind.CONTINUOUS, request.match_info["name"])
+        await verb(platform)(job.name)
+        return await _job_answer(platform, job)
+
+    return call
+
+
+async def _job_answer(platform: Platform, job: Job) -> web.Response:
+    return answer(await job_shape(platform, job, await known_problems(platform)))
+
+
+async def _triggered_facts(platform: Platform, job: Job) -> dict[str, Any]:
+    active = platform.triggered.active(job)
+    latest = active or await platform.triggered.latest(job)
+    state = active.state.value if active else "idle"
+    return {
+        "state": "error" if job.error else state,
+        "latest_run": run_shape(latest) if latest else None,
+    }
+
+
+def _continuous_facts(platform: Platform, job: Job) -> dict[str, Any]:
+    status = continuous_status(platform, job)
+    return {
+        "state": "error" if job.error else status.state.value,
+        "restarts": status.restarts,
+        "pid": status.pid,
+        "since": iso(status.since),
+        "last_exit": str(status.last_exit) if status.last_exit is not None else None,
+    }
+
+
+def _continuous_route(action: str, summary: str, call: Any) -> Route:
+    return Route(
+        method="POST",
+        path=f"/v1/jobs/continuous/{{name}}/{action}",
+        call=call,
+        summary=summary,
+        answer="Job",
+    )
+
+
+ROUTES = (
+    Route(method="GET", path="/v1/jobs", call=list_jobs, summary="Every WebJob", answer="JobList"),
+    Route(
+        method="GET",
+        path="/v1/jobs/{kind}/{name}",
+        call=get_job,
+        summary="One WebJob",
+        answer="Job",
+    ),
+    Route(
+        method="POST",
+        path="/v1/jobs/triggered/{name}/run",
+        call=run_job,
+        summary="Start a run of a triggered job",
+        body="RunRequest",
+        answer="Run",
+        status=202,
+    ),
+    _continuous_route("start", "Start", _switch(lambda platform: platform.continuous.start)),
+    _continuous_route("stop", "Stop", _switch(lambda platform: platform.continuous.stop)),
+    _continuous_route("restart", "Restart", _switch(lambda platform: platform.continuous.restart)),
+    Route(
+        method="GET",
+        path="/v1/jobs/{kind}/{name}/logs",
+        call=job_logs,
+        summary="The log of a continuous job, or of the latest run of a triggered one",
+        query=(
+            Param("tail", {"type": "integer", "minimum": 0, "maximum": MAX_LOG_LINES}, "200"),
+            Param("follow", {"type": "boolean"}, "an event stream; ids are byte offsets"),
+        ),
+        media=("text/plain", "text/event-stream"),
+    ),
+)

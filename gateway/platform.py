@@ -1,0 +1,67 @@
+"""What the management API may reach: one frozen bundle of the running parts.
+
+Owned by `server.py`, which fills it; read by every handler. It must not hold behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway.keys import KeyStore
+from gateway.metrics import Metrics
+
+if TYPE_CHECKING:
+    # Names only: handlers need no scheduler module to be loaded before the server has built them.
+    from scheduler.deployments import Deployments
+
+    from scheduler.catalog import Catalog
+    from scheduler.continuous import ContinuousJobs
+    from scheduler.dispatcher import Dispatcher
+    from scheduler.job_folders import JobFolders
+    from scheduler.store.port import Store
+    from scheduler.triggered import TriggeredJobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """The running platform, as its operators' interfaces see it.
+
+    Attributes:
+        instance: this platform's name among several.
+        version: of Taak.
+        site: the app root; home: the one directory that the platform writes to.
+        data_url: "http://127.0.0.1:7071", without a slash at the end; management_url alike.
+        started_at: aware UTC.
+        ready: returns the reasons why the platform is not ready; empty means ready.
+        spawn: runs a coroutine in a task group that outlives the request.
+        store_url: as configured, without a password.
+    """
+
+    instance: str
+    version: str
+    site: Path
+    home: Path
+    data_url: str
+    management_url: str
+    started_at: datetime
+    catalog: Catalog
+    store: Store
+    dispatcher: Dispatcher
+    triggered: TriggeredJobs
+    continuous: ContinuousJobs
+    deployments: Deployments
+    folders: JobFolders
+    keys: KeyStore
+    ready: Callable[[], list[str]]
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    store_url: str = ""
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+PLATFORM = web.AppKey("platform", Platform)

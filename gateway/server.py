@@ -1,0 +1,300 @@
+"""The composition root: builds the layers, runs them in one TaskGroup, ends them in order.
+
+The only module that names all three layers. Start: lock, sockets, store, launchers, jobs, first
+deployment, screen. Stop: the ticks and the watch first (no new work), then calls and jobs within
+the drain time, then the listeners, then what is left in memory to the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from gateway import logs
+from gateway.admin import admin_app
+from gateway.config import Config
+from gateway.environment import app_settings
+from gateway.folder_watch import FolderWatch
+from gateway.home import Home, HomeLockedError
+from gateway.http_trigger import DataListener
+from gateway.keys import KeyFileError, KeyStore
+from gateway.management import Platform, management_app
+from gateway.metrics import Metrics
+from gateway.notify import notify
+from gateway.opening_screen import start_facts
+from gateway.start_screen import render
+from gateway.stop import StopRequest
+from gateway.tick_outlets import outlets
+from gateway.timer_trigger import Timers
+from gateway.version import version
+from sandbox.drain import Drain
+from sandbox.launchers import Launchers
+from scheduler.catalog import Catalog
+from scheduler.continuous import ContinuousJobs
+from scheduler.deployments import Deployments
+from scheduler.dispatcher import Dispatcher
+from scheduler.errors import SchedulerError
+from scheduler.function_environment import function_environment
+from scheduler.function_logs import FunctionLogs
+from scheduler.history import History
+from scheduler.job_folders import JobFolders
+from scheduler.releases import Releases
+from scheduler.store.opening import open_store
+from scheduler.store.port import Store
+from scheduler.triggered import TriggeredJobs
+
+_log = logging.getLogger("taak")
+_INSISTED = 130
+_BACKLOG = 4096
+_CLOSE_S = 5.0  # for answers that are being written
+
+
+class StartError(Exception):
+    """The platform cannot start; the message says why and what helps."""
+
+
+def run(config: Config) -> int:
+    """Run the platform until it is told to stop; return the exit code of the command."""
+    began = time.monotonic()
+    logs.set_up(config.log_format)
+    try:
+        if config.site_is_default:
+            config.site.mkdir(parents=True, exist_ok=True)
+        with Home(config.home) as home:
+            return uvloop.run(_Server(config, home, began).serve())
+    except (HomeLockedError, StartError, KeyFileError, SchedulerError, OSError) as error:
+        print(f"taak: {error}", file=sys.stderr)
+        return 1
+
+
+class _Parts:
+    """The running parts, and the order in which they come and go."""
+
+    def __init__(
+        self,
+        config: Config,
+        home: Home,
+        platform: Platform,
+        launchers: Launchers,
+        history: History,
+        group: asyncio.TaskGroup,
+        not_ready: list[str],
+    ) -> None:
+        self._config = config
+        self._home = home
+        self._platform = platform
+        self._launchers = launchers
+        self._history = history
+        self._group = group
+        self._not_ready = not_ready
+        self._timers = Timers(outlets(platform))
+        self._intake: list[asyncio.Task[None]] = []  # what brings new work
+        self._services: list[asyncio.Task[None]] = []  # what work needs
+        self._runners: list[web.BaseRunner] = []
+        self._began = time.monotonic()
+
+    async def start(self, data: socket.socket, management: socket.socket) -> None:
+        """Serve; returns when the first deployment has been decided and the screen is printed."""
+        platform = self._platform
+        for follow in (
+            platform.dispatcher.apply,
+            platform.continuous.apply,
+            self._timers.apply,
+        ):
+            platform.catalog.subscribe(follow)
+        self._serve(self._launchers.serve())
+        self._serve(self._history.serve())
+        self._serve(platform.metrics.watch_loop())
+        self._serve(platform.triggered.serve())
+        self._serve(platform.continuous.serve())
+        await self._listen(data, management)
+        await self._launchers.ready()
+        await platform.deployments.open()
+        await platform.deployments.reconcile("start")
+        self._not_ready.clear()
+        watch = FolderWatch(
+            self._config.site,
+            platform.deployments.watched_roots(),
+            platform.deployments.reconcile,
+            settle_s=self._config.settle_s,
+            rescan_s=self._config.rescan_s,
+            ignored=[self._home.path],
+        )
+        self._intake = [
+            self._group.create_task(self._timers.run()),
+            self._group.create_task(watch.run()),
+        ]
+        gc.collect()
+        gc.freeze()  # what lives as long as the platform need not be looked at again
+        self._announce()
+
+    async def stop(self, drain_s: float) -> None:
+        """End everything in order; nothing that was accepted is lost."""
+        platform = self._platform
+        notify("STOPPING=1")
+        self._not_ready.append("the platform is stopping")
+        # First what brings new work; calls that come from now on are told to go elsewhere.
+        await _cancel(self._intake)
+        async with asyncio.TaskGroup() as ending:
+            ending.create_task(platform.dispatcher.drain(drain_s))
+            ending.create_task(platform.continuous.drain(drain_s))
+            ending.create_task(platform.triggered.drain(drain_s))
+        # Answers of the drained calls are on their way: the listeners close after them.
+        for runner in self._runners:
+            await runner.cleanup()
+        await _cancel(self._services)
+        await self._history.flush()
+        platform.dispatcher.logs.close()
+
+    def _serve(self, service: Coroutine[Any, Any, None]) -> None:
+        self._services.append(self._group.create_task(service))
+
+    async def _listen(self, data: socket.socket, management: socket.socket) -> None:
+        platform = self._platform
+        admin = web.AppRunner(admin_app(platform), access_log=None)
+        await admin.setup()
+        assert admin.server is not None
+        listener = DataListener(platform, admin.server)
+        front = web.ServerRunner(listener.server(), shutdown_timeout=_CLOSE_S)
+        back = web.AppRunner(management_app(platform), access_log=None, shutdown_timeout=_CLOSE_S)
+        for runner, sock in ((front, data), (back, management)):
+            await runner.setup()
+            await web.SockSite(runner, sock, backlog=_BACKLOG).start()
+        self._runners = [front, back, admin]
+
+    def _announce(self) -> None:
+        platform = self._platform
+        self._home.announce(
+            {
+                "instance": platform.instance,
+                "data_url": platform.data_url,
+                "management_url": platform.management_url,
+            }
+        )
+        print(render(start_facts(platform, self._began), color=sys.stdout.isatty()), flush=True)
+        notify("READY=1")
+
+
+class _Server:
+    """One platform, from its sockets to its last flush."""
+
+    def __init__(self, config: Config, home: Home, began: float) -> None:
+        self._config = config
+        self._home = home
+        self._began = began
+        self._not_ready = ["the platform is starting"]
+        self._stop = StopRequest()
+
+    async def serve(self) -> int:
+        """Run everything; return 0 after an ordered stop."""
+        config = self._config
+        self._stop.listen()
+        async with contextlib.AsyncExitStack() as stack:
+            data = stack.enter_context(_bind(config.host, config.port, "--port"))
+            management = stack.enter_context(
+                _bind(config.management_host, config.management_port, "--management-port")
+            )
+            store = await stack.enter_async_context(open_store(config.store))
+            drain = Drain()
+            drain.start()
+            stack.callback(drain.stop)
+            async with asyncio.TaskGroup() as group:
+                insisting = group.create_task(self._insist())
+                parts = await self._build(store, drain, group, _url(data), _url(management))
+                try:
+                    await parts.start(data, management)
+                    await self._stop.asked.wait()
+                finally:
+                    await parts.stop(config.drain_s)
+                insisting.cancel()
+        return 0
+
+    async def _insist(self) -> None:
+        await self._stop.insisted.wait()
+        os._exit(_INSISTED)  # every sandbox ends with our end of its channel
+
+    async def _build(
+        self, store: Store, drain: Drain, group: asyncio.TaskGroup, data: str, management: str
+    ) -> _Parts:
+        config, home = self._config, self._home
+        settings = app_settings(os.environ)
+        metrics = Metrics()
+        catalog = Catalog()
+        launchers = Launchers(drain)
+        folders = JobFolders(home.path, site=config.site)
+        history = History(store, config.instance)
+        dispatcher = Dispatcher(
+            launchers,
+            FunctionLogs(home.function_logs),
+            history,
+            group.create_task,
+            metrics.observe_invocation,
+            environment=function_environment(config.instance, config.site.name, data),
+        )
+        jobs: dict[str, Any] = {"instance": config.instance, "settings": settings}
+        deployments = Deployments(
+            config.site,
+            home.path,
+            catalog,
+            Releases(home.path),
+            store,
+            prepare=dispatcher.prepare,
+            settings=settings,
+            settle_s=config.settle_s,
+        )
+        platform = Platform(
+            instance=config.instance,
+            version=version(),
+            site=config.site,
+            home=home.path,
+            data_url=data,
+            management_url=management,
+            started_at=datetime.now(UTC),
+            catalog=catalog,
+            store=store,
+            dispatcher=dispatcher,
+            triggered=TriggeredJobs(launchers, store, folders, **jobs),
+            continuous=ContinuousJobs(launchers, store, folders, **jobs),
+            deployments=deployments,
+            folders=folders,
+            keys=KeyStore(home.secrets, master=config.master_key or None),
+            ready=lambda: self._not_ready,
+            spawn=group.create_task,
+            store_url=config.store,
+            metrics=metrics,
+        )
+        return _Parts(self._config, home, platform, launchers, history, group, self._not_ready)
+
+
+def _bind(host: str, port: int, flag: str) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host}:{port}: {error.strerror}; give another {flag} (0: any free)"
+        ) from error
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{name}:{port}"
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

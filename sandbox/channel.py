@@ -1,0 +1,186 @@
+"""A non-blocking socket in the host's loop: frames in, frames out, EOF as the death notice.
+
+All frames of one loop tick leave in one write (performance.md: joined writes). What the kernel
+does not take stays in a remainder buffer until the socket is writable. Per message: no await, one
+callback.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sandbox.runtime import wire
+
+_READ = 1 << 18
+_CREDENTIALS = struct.Struct("3i")
+_SO_PASSCRED = 16
+_SCM_CREDENTIALS = 2
+
+
+class Channel:
+    """One end of a socket pair whose other end is in a guest process.
+
+    `on_message` gets each decoded message; `on_closed` is called once, with the reason ("" for a
+    plain EOF), also when the peer broke the rules of the wire. Neither is called after `close()`.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_decoder",
+        "_flushing",
+        "_loop",
+        "_on_closed",
+        "_on_message",
+        "_out",
+        "_remainder",
+        "_sock",
+        "peer_pid",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_message: Callable[[list[Any]], None],
+        on_closed: Callable[[str], None],
+        *,
+        max_frame: int = wire.MAX_GUEST_FRAME,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._decoder = wire.Decoder(max_frame)
+        self._out: list[bytes] = []
+        self._remainder = b""
+        self._flushing = False
+        self._closed = False
+        #: pid of the process that sent the first bytes, as the kernel vouches for it.
+        self.peer_pid = 0
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
+        self._loop.add_reader(sock, self._first_read)
+
+    @property
+    def backlog(self) -> bool:
+        """Tell whether the peer reads more slowly than we write."""
+        return bool(self._remainder)
+
+    def send(self, frame: bytes) -> None:
+        """Queue one frame; it leaves with the others of this loop tick."""
+        self._out.append(frame)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def send_with_fds(self, frame: bytes, fds: Sequence[int]) -> None:
+        """Send one frame with descriptors at once; the caller closes its own copies.
+
+        Raises:
+            BlockingIOError: the peer does not read; control channels treat it as broken.
+        """
+        self._flush()
+        if self._remainder:
+            raise BlockingIOError("the peer does not read its channel")
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+        sent = self._sock.sendmsg([frame], [rights])
+        if sent < len(frame):
+            self._keep(frame[sent:])
+
+    def close(self) -> None:
+        """Close this end without a notice; the peer sees EOF."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+
+    def _fail(self, reason: str) -> None:
+        if not self._closed:
+            self.close()
+            self._on_closed(reason)
+
+    def _first_read(self) -> None:
+        try:
+            data, ancillary, _flags, _from = self._sock.recvmsg(
+                _READ, socket.CMSG_SPACE(_CREDENTIALS.size)
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            data, ancillary = b"", []
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == _SCM_CREDENTIALS:
+                self.peer_pid = _CREDENTIALS.unpack(payload[: _CREDENTIALS.size])[0]
+        if data:
+            self._sock.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 0)
+            self._loop.remove_reader(self._sock)
+            self._loop.add_reader(self._sock, self._read)
+        self._take(data)
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            self._fail("")
+            return
+        try:
+            messages = self._decoder.feed(data)
+        except wire.WireError as error:
+            self._fail(str(error))
+            return
+        for message in messages:
+            if self._closed:
+                return
+            self._on_message(message)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._closed or not self._out:
+            self._out.clear()
+            return
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        if self._remainder:
+            self._remainder += data
+            return
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # the reader sees the EOF and tells, after what the peer still said
+        if sent < len(data):
+            self._keep(data[sent:])
+
+    def _keep(self, rest: bytes) -> None:
+        self._remainder = rest
+        self._loop.add_writer(self._sock, self._writable)
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sock.send(self._remainder)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._remainder)
+        self._remainder = self._remainder[sent:]
+        if not self._remainder:
+            self._loop.remove_writer(self._sock)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return (host end, guest end) of a new stream socket pair, both closed on exec."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

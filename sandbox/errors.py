@@ -1,0 +1,23 @@
+"""Failures of processes, by cause. The scheduler turns them into outcomes."""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """Base of every failure of a process or of the channel to it."""
+
+
+class SpawnFailedError(SandboxError):
+    """The sandbox could not be built or its program not be started; the message says which step."""
+
+
+class SandboxDiedError(SandboxError):
+    """The other end is gone. `started` tells whether the call had begun in it."""
+
+    def __init__(self, message: str, *, started: bool) -> None:
+        super().__init__(message)
+        self.started = started
+
+
+class ProtocolBrokenError(SandboxError):
+    """The worker broke a rule of the channel; it has been killed."""

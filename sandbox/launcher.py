@@ -1,0 +1,221 @@
+"""Host handle of the launcher process: starts it, keeps spare sandboxes, replaces it when it dies.
+
+The sandboxes of a launcher outlive it: each has a channel of its own to the host. What its death
+costs is the wait for the next one, which is started at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import logging
+import os
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from sandbox import channel as channels
+from sandbox.channel import Channel
+from sandbox.drain import Drain
+from sandbox.errors import SpawnFailedError
+from sandbox.output import OutputSink
+from sandbox.process import Process
+from sandbox.runtime import wire
+from sandbox.spec import SandboxSpec
+from sandbox.tree import Tree, TreeState
+from sandbox.zygote import Zygote
+
+_log = logging.getLogger("taak.sandbox")
+_BOOT = Path(__file__).parent / "runtime" / "boot.py"
+_RETRY_S = (0.0, 0.1, 0.5, 2.0, 5.0)  # waits before a launcher is started again
+_START_TIMEOUT_S = 30.0
+
+
+class Launcher:
+    """Makes sandboxes. One launcher carries the preloaded azure-functions, a plain one does not.
+
+    `serve` must run in the owner's TaskGroup for as long as sandboxes are wanted.
+    """
+
+    def __init__(self, drain: Drain, *, preload: bool, spares: int = 2) -> None:
+        self.preload = preload
+        self.pid = 0
+        self.restarts = 0
+        self._drain = drain
+        self._wanted_spares = spares
+        self._spares: deque[Tree] = deque()
+        self._coming: dict[int, Tree] = {}  # forked or being forked, not yet confirmed
+        self._trees: set[Tree] = set()
+        self._tokens = itertools.count(1)
+        self._channel: Channel | None = None
+        self._ready = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._stopping = False
+
+    async def serve(self) -> None:
+        """Keep a launcher process running until cancelled."""
+        failures = 0
+        process: subprocess.Popen[bytes] | None = None
+        try:
+            while True:
+                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                process = self._start()
+                came_up = await self._watch()
+                failures = 1 if came_up else failures + 1
+                self.restarts += 1
+                process.kill()
+                process.wait()
+                _log.warning("launcher %d ended; starting another", process.pid)
+        finally:
+            self._stopping = True
+            self._stop(process)
+
+    async def ready(self) -> None:
+        """Wait until sandboxes can be made."""
+        await self._ready.wait()
+
+    async def run(self, spec: SandboxSpec, sink: OutputSink) -> Process:
+        """Start a program in a sandbox of its own.
+
+        Raises:
+            SpawnFailedError: the program cannot be started; the message names step and reason.
+        """
+        tree = await self._take()
+        return await Process.start(tree, spec, sink, self._drain)
+
+    async def zygote(self, spec: SandboxSpec, sink: OutputSink) -> Zygote:
+        """Start a zygote, still without user code, in a sandbox of its own.
+
+        Raises:
+            SpawnFailedError: the sandbox cannot be built.
+        """
+        tree = await self._take()
+        return await Zygote.start(tree, spec, sink, self._drain)
+
+    async def _take(self) -> Tree:
+        while True:
+            tree = self._spares.popleft() if self._spares else await self._spawned()
+            self._refill()
+            if await tree.forked and tree.state is TreeState.SPARE:
+                return tree
+
+    async def _spawned(self) -> Tree:
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await self._ready.wait()
+        except TimeoutError:
+            raise SpawnFailedError("the launcher does not start; see the platform's log") from None
+        return self._spawn()
+
+    def _refill(self) -> None:
+        while self._ready.is_set() and len(self._spares) < self._wanted_spares:
+            self._spares.append(self._spawn())
+
+    def _spawn(self) -> Tree:
+        """Ask for an init. It can be used at once: what we send waits in its channel."""
+        assert self._channel is not None
+        host, guest = channels.pair()
+        token = next(self._tokens)
+        tree = Tree(host, self._on_tree_lost, token)
+        try:
+            self._channel.send_with_fds(wire.encode([wire.SPAWN, token]), [guest.fileno()])
+        except OSError as error:
+            tree.kill()
+            raise SpawnFailedError(f"the launcher is gone: {error}") from error
+        finally:
+            guest.close()
+        self._coming[token] = tree
+        self._trees.add(tree)
+        tree.ended.add_done_callback(lambda _: self._trees.discard(tree))
+        return tree
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        host, guest = channels.pair()
+        mode = "preloaded" if self.preload else "plain"
+        argv = [sys.executable, "-I", "-S", "-X", "utf8", str(_BOOT), "launcher"]
+        argv += [str(guest.fileno()), _package_dir("msgpack"), mode, *_site_dirs()]
+        # An empty environment: no secret of ours is ever in the lineage (sandbox.md T1).
+        process = subprocess.Popen(
+            argv,
+            env={},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            pass_fds=[guest.fileno()],
+            start_new_session=True,
+        )
+        guest.close()
+        self.pid = process.pid
+        self._lost.clear()
+        self._channel = Channel(host, self._on_message, self._on_closed)
+        return process
+
+    async def _watch(self) -> bool:
+        await self._lost.wait()
+        came_up = self._ready.is_set()
+        self._ready.clear()
+        self._forget_spares()
+        return came_up
+
+    def _stop(self, process: subprocess.Popen[bytes] | None) -> None:
+        self._ready.clear()
+        self._forget_spares()
+        for tree in list(self._trees):
+            tree.abandon()
+        if self._channel is not None:
+            self._channel.close()
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _forget_spares(self) -> None:
+        for tree in (*self._spares, *self._coming.values()):
+            if tree.state is TreeState.SPARE:
+                tree.kill()
+        self._spares.clear()
+        self._coming.clear()
+
+    def _on_message(self, message: list[Any]) -> None:
+        match message:
+            case [wire.READY, _preloaded]:
+                self._ready.set()
+                self._refill()
+            case [wire.SPAWNED, int(token), int(pid)]:
+                if tree := self._coming.pop(token, None):
+                    tree.confirm(pid)
+            case [wire.SPAWN_FAILED, int(token), reason]:
+                _log.error("the launcher cannot fork: %s", reason)
+                if tree := self._coming.pop(token, None):
+                    tree.kill()
+
+    def _on_closed(self, _reason: str) -> None:
+        self._lost.set()
+
+    def _on_tree_lost(self, tree: Tree) -> None:
+        """End the orphans of an init that was killed: the launcher adopted them."""
+        if self._stopping or tree.state is TreeState.SPARE:
+            return
+        _log.warning("the init %d of a sandbox was killed; ending what it left", tree.pid)
+        if self._channel is not None:
+            self._channel.send(wire.encode([wire.SWEEP]))
+
+
+def _package_dir(name: str) -> str:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent.parent)
+
+
+def _site_dirs() -> list[str]:
+    """Return the folders that hold azure-functions and what it needs."""
+    names = ("azure.functions", "werkzeug", "markupsafe")
+    dirs = []
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            depth = name.count(".") + 1
+            dirs.append(os.fspath(Path(spec.origin).parents[depth]))
+    return list(dict.fromkeys(dirs))

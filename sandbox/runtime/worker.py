@@ -1,0 +1,206 @@
+"""A worker: reads calls, runs the user's function, writes replies.
+
+Synchronous functions have one call in flight; frames that came with it wait here. A reply is
+written before the next call begins, so that a crash in one call never takes the finished answer of
+another with it; what has begun is counted in a page shared with the host, which by it knows which
+frames of a dead worker may be given to another. Per call: one read may bring many, one write each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import socket
+import struct
+import time
+from typing import Any
+
+from . import confine, wire
+from .loader import Entry, LoadError
+from .stdio import Capture
+
+_READ = 1 << 18
+_FAILED = 1
+_LOAD_FAILED = 2
+_store = struct.Struct("<Q").pack_into
+_clock = time.perf_counter_ns
+
+
+def warm() -> None:
+    """Walk the cold path once in the launcher."""
+    a, b = socket.socketpair()
+    a.sendall(wire.encode([wire.CALL, b"0" * 16, ["GET", "http://x/", [], [], [], b""], None]))
+    wire.Decoder(wire.MAX_HOST_FRAME).feed(b.recv(_READ))
+    a.close()
+    b.close()
+
+
+def run(fds: list[int], entry: Entry | LoadError) -> None:
+    """Become a worker of one function in a process just forked from the zygote."""
+    channel, log, stdout, stderr, progress = fds
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    for fd in (stdout, stderr):
+        os.close(fd)
+    confine.name_process("taak-worker")
+    with mmap.mmap(progress, mmap.PAGESIZE) as page:
+        os.close(progress)
+        capture = Capture(socket.socket(fileno=log), wire.pack)
+        capture.install()
+        sock = socket.socket(fileno=channel)
+        error = list(entry.args) if isinstance(entry, LoadError) else None
+        is_coroutine = isinstance(entry, Entry) and entry.is_coroutine
+        sock.sendall(wire.encode([wire.HELLO, is_coroutine, error]))
+        if is_coroutine:
+            asyncio.run(_Coroutines(sock, entry, capture, page).serve())
+        else:
+            _serve(sock, entry, capture, page)
+    capture.finish()
+    os._exit(0)
+
+
+def _serve(
+    sock: socket.socket, entry: Entry | LoadError, capture: Capture, page: mmap.mmap
+) -> None:
+    decoder = wire.Decoder(wire.MAX_HOST_FRAME)
+    pid = os.getpid()
+    begun = 0
+    while data := _read(sock):
+        for message in decoder.feed(data):
+            if message[0] != wire.CALL:
+                continue
+            begun += 1
+            _store(page, 0, begun)
+            call_id = message[1]
+            start = _clock()
+            with capture.invocation(_text(call_id)):
+                status, payload = _call(entry, message)
+            if os.getpid() != pid:
+                os._exit(0)  # user code forked and its child came back here
+            sock.sendall(_reply(call_id, status, start, payload))
+
+
+def _read(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(_READ)
+    except ConnectionError:
+        return b""
+
+
+def _call(entry: Entry | LoadError, message: list[Any]) -> tuple[int, Any]:
+    if isinstance(entry, LoadError):
+        return _LOAD_FAILED, list(entry.args)
+    return entry.call(message[2], _context(message))
+
+
+def _context(message: list[Any]) -> tuple[str, str, str, Any]:
+    trace = message[3]
+    if trace is None:
+        return (_text(message[1]), "", "", None)
+    return (_text(message[1]), trace[0], trace[1], None)
+
+
+def _text(call_id: bytes) -> str:
+    h = call_id.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def _reply(call_id: bytes, status: int, start: int, payload: Any) -> bytes:
+    spent = (_clock() - start) // 1000
+    try:
+        frame = wire.encode([wire.REPLY, call_id, status, spent, payload])
+    except Exception as error:
+        reason = f"the reply cannot be sent: {error!r}"
+        return wire.encode([wire.REPLY, call_id, _FAILED, spent, [reason, ""]])
+    if len(frame) - 4 > wire.MAX_GUEST_FRAME:
+        reason = (
+            f"the reply of {len(frame)} bytes is over the limit of {wire.MAX_GUEST_FRAME} bytes"
+        )
+        return wire.encode([wire.REPLY, call_id, _FAILED, spent, [reason, ""]])
+    return frame
+
+
+class _Coroutines:
+    """Many calls at once on one loop, for functions that are coroutines."""
+
+    def __init__(
+        self, sock: socket.socket, entry: Entry | LoadError, capture: Capture, page: mmap.mmap
+    ) -> None:
+        self._sock = sock
+        assert isinstance(entry, Entry)
+        self._entry = entry
+        self._capture = capture
+        self._page = page
+        self._decoder = wire.Decoder(wire.MAX_HOST_FRAME)
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._out = bytearray()
+        self._begun = 0
+
+    async def serve(self) -> None:
+        """Serve until the host closes the channel."""
+        self._sock.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        self._loop.add_reader(self._sock, self._readable)
+        await self._ended
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_READ)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._sock)
+            self._ended.set_result(None)
+            return
+        for message in self._decoder.feed(data):
+            self._take(message)
+
+    def _take(self, message: list[Any]) -> None:
+        call_id = message[1]
+        if message[0] == wire.CALL:
+            self._begun += 1
+            _store(self._page, 0, self._begun)
+            # Owned by the dict until it is done; a TaskGroup would end all calls when one fails.
+            task = self._loop.create_task(self._run(call_id, message))
+            self._tasks[call_id] = task
+        elif message[0] == wire.CANCEL and call_id in self._tasks:
+            self._tasks[call_id].cancel()
+
+    async def _run(self, call_id: bytes, message: list[Any]) -> None:
+        start = _clock()
+        try:
+            with self._capture.invocation(_text(call_id)):
+                status, payload = await self._entry.acall(message[2], _context(message))
+        except asyncio.CancelledError:
+            status, payload = _FAILED, ["cancelled: the call's time was over", ""]
+        finally:
+            self._tasks.pop(call_id, None)
+        self._write(_reply(call_id, status, start, payload))
+
+    def _write(self, frame: bytes) -> None:
+        if self._out:
+            self._out += frame
+            return
+        try:
+            sent = self._sock.send(frame)
+        except BlockingIOError:
+            sent = 0
+        except ConnectionError:
+            return  # the host is gone; the reader sees it too
+        if sent < len(frame):
+            self._out += frame[sent:]
+            self._loop.add_writer(self._sock, self._writable)
+
+    def _writable(self) -> None:
+        try:
+            del self._out[: self._sock.send(self._out)]
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            self._out.clear()
+        if not self._out:
+            self._loop.remove_writer(self._sock)

@@ -1,0 +1,326 @@
+"""Host handle of one worker: calls in, replies out, and the exact account of a death.
+
+Per call: one dict entry, one frame queued, one callback; no await here. A reply counts only on the
+socket that its call was sent on, with the call's random id, in order for synchronous workers
+(sandbox.md, channel rules); anything else ends the worker and fails what it had begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mmap
+import os
+import signal
+import socket
+import struct
+from enum import Enum
+from functools import partial
+from typing import Any, Protocol
+
+from sandbox import channel as channels
+from sandbox.channel import Channel
+from sandbox.drain import Drain
+from sandbox.errors import ProtocolBrokenError, SandboxDiedError
+from sandbox.output import Stream
+from sandbox.runtime import wire
+from sandbox.tree import Tree
+
+_EXIT_GRACE_S = 0.25  # how long a death waits for the exit status to name its reason
+_KILL_GRACE_S = 0.5
+_begun = struct.Struct("<Q").unpack_from
+
+
+class WorkerState(Enum):
+    """Where a worker stands (design.md 7)."""
+
+    FORKED = "forked"
+    SPARE = "spare"
+    BOUND = "bound"
+    BUSY = "busy"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+#: state -> states that may follow. BOUND and BUSY follow from the calls in flight.
+TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
+    WorkerState.FORKED: frozenset({WorkerState.SPARE, WorkerState.GONE}),
+    WorkerState.SPARE: frozenset({WorkerState.BOUND, WorkerState.DRAINING, WorkerState.GONE}),
+    WorkerState.BOUND: frozenset({WorkerState.BUSY, WorkerState.DRAINING, WorkerState.GONE}),
+    WorkerState.BUSY: frozenset({WorkerState.BOUND, WorkerState.DRAINING, WorkerState.GONE}),
+    WorkerState.DRAINING: frozenset({WorkerState.GONE}),
+    WorkerState.GONE: frozenset(),
+}
+
+
+class Call:
+    """One frame that waits for its reply. `future` gives (status, exec_us, payload)."""
+
+    __slots__ = ("attempts", "cold", "due_at", "frame", "future", "id", "queued_at", "sent_at")
+
+    def __init__(self, call_id: bytes, frame: bytes, future: asyncio.Future[Reply], now: float):
+        self.id = call_id
+        self.frame = frame
+        self.future = future
+        self.queued_at = now
+        self.sent_at = 0.0
+        self.due_at = 0.0
+        self.attempts = 0
+        self.cold = False
+
+
+Reply = tuple[int, int, Any]
+
+
+def encode_call(call_id: bytes, event: tuple[Any, ...], trace: tuple[str, str] | None) -> bytes:
+    """Return the frame of one call: its event as the guest reads it, and its trace context."""
+    return wire.encode((wire.CALL, call_id, event, trace))
+
+
+class WorkerEvents(Protocol):
+    """What the owner of a worker is told. Called from the loop."""
+
+    def ready(self, worker: Worker) -> None:
+        """The worker serves; `load_error` says if its code did not load."""
+
+    def replied(self, worker: Worker, call: Call, exec_us: int) -> None:
+        """A call has its reply; the worker may take another."""
+
+    def gone(self, worker: Worker, not_begun: list[Call]) -> None:
+        """The worker has ended. These calls never began and may be given to another."""
+
+    def output(self, worker: Worker, stream: Stream, data: bytes) -> None:
+        """Bytes on the raw stdout or stderr. From the drain's thread."""
+
+    def record(self, worker: Worker, record: list[Any]) -> None:
+        """One log record of the guest (stdio.py). From the drain's thread."""
+
+
+class Worker:
+    """One forked guest process that serves one function."""
+
+    def __init__(self, sock: socket.socket, page: mmap.mmap, events: WorkerEvents, tree: Tree):
+        self.pid = 0
+        self.is_coroutine = False
+        self.load_error: tuple[str, str] | None = None
+        self.in_flight: dict[bytes, Call] = {}
+        self.served = 0
+        self.idle_since = 0.0
+        self._phase = WorkerState.FORKED
+        self._sent = 0
+        self._page = page
+        self._events = events
+        self._tree = tree
+        self._loop = asyncio.get_running_loop()
+        self._pidfd = -1
+        self._doomed: list[Call] = []
+        self._exit = ""
+        self._why = ""
+        self._channel = Channel(sock, self._on_message, self._on_closed)
+
+    @classmethod
+    def create(cls, events: WorkerEvents, tree: Tree, drain: Drain) -> tuple[Worker, list[int]]:
+        """Make the host's half; return it with the descriptors that the zygote is to fork with."""
+        host, guest = channels.pair()
+        progress = os.memfd_create("taak-progress", os.MFD_CLOEXEC)
+        os.ftruncate(progress, mmap.PAGESIZE)
+        worker = cls(host, mmap.mmap(progress, mmap.PAGESIZE), events, tree)
+        log_host, log_guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        drain.attach(log_host.detach(), worker._on_record, _nothing)
+        fds = [guest.detach(), log_guest.detach()]
+        for stream in Stream:
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            drain.attach(
+                reader,
+                partial(events.output, worker, stream),
+                _nothing,
+            )
+            fds.append(writer)
+        return worker, [*fds, progress]
+
+    @property
+    def state(self) -> WorkerState:
+        """Return where the worker stands now."""
+        if self._phase is WorkerState.BOUND and self.in_flight:
+            return WorkerState.BUSY
+        return self._phase
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether calls may be sent."""
+        return self._phase is WorkerState.BOUND
+
+    def take(self) -> None:
+        """Claim the spare for its pool: from now on calls may be sent."""
+        self._step(WorkerState.BOUND)
+
+    def send(self, call: Call, now: float) -> None:
+        """Give a call to the worker."""
+        call.sent_at = now
+        self.in_flight[call.id] = call
+        self._sent += 1
+        self._channel.send(call.frame)
+
+    def cancel(self, call: Call) -> None:
+        """Ask a coroutine worker to stop one call; its reply, if any, is dropped."""
+        self._channel.send(wire.encode([wire.CANCEL, call.id]))
+
+    def drain(self) -> None:
+        """Take no new call and end when the last one is answered."""
+        if self._phase in (WorkerState.BOUND, WorkerState.SPARE):
+            self._step(WorkerState.DRAINING)
+        if not self.in_flight:
+            self._end("")
+
+    def kill(self, why: str = "killed by the platform") -> None:
+        """End the worker and everything that it started, now."""
+        if self._phase is WorkerState.GONE:
+            return
+        self._why = self._why or why
+        if self.pid:
+            self._tree.kill_under(self.pid)
+            self._loop.call_later(_KILL_GRACE_S, self._kill_by_handle)
+        else:
+            self._end(why)
+
+    def fail(self, reason: str) -> None:
+        """Take the zygote's word that the fork failed."""
+        self._end(reason)
+
+    def forked(self, pid: int) -> None:
+        """Take the zygote's word for the pid, until the kernel's word comes with HELLO."""
+        self.pid = self.pid or pid
+
+    def exited(self, code: int | None, number: int | None) -> None:
+        """Take the zygote's word for how the process ended; only texts depend on it."""
+        self._exit = f"killed by {_signal_name(number)}" if number else f"exit code {code}"
+        self._fail_doomed()
+
+    def orphaned(self) -> None:
+        """Learn that the zygote is gone: no exit status will come, a fork under way fails."""
+        if self._phase is WorkerState.FORKED and not self.pid:
+            self._end("the zygote ended during the fork")
+        self._fail_doomed()
+
+    def _step(self, to: WorkerState) -> None:
+        assert to in TRANSITIONS[self.state], f"{self.state} -> {to}"
+        self._phase = to
+
+    def _on_message(self, message: list[Any]) -> None:
+        if message[0] == wire.REPLY and len(message) == 5:
+            self._on_reply(message)
+        elif message[0] == wire.HELLO and self._phase is WorkerState.FORKED:
+            self._on_hello(message)
+        else:
+            self._break("a message that nobody asked for")
+
+    def _on_hello(self, message: list[Any]) -> None:
+        match message:
+            case [_, bool(is_coroutine), None]:
+                self.is_coroutine = is_coroutine
+            case [_, bool(), [str(line), str(detail)]]:
+                self.load_error = (line, detail)
+            case _:
+                self._break("an unreadable greeting")
+                return
+        self.pid = self._channel.peer_pid or self.pid
+        with contextlib.suppress(OSError):
+            self._pidfd = os.pidfd_open(self.pid)
+        self._step(WorkerState.SPARE)
+        self._events.ready(self)
+
+    def _on_reply(self, message: list[Any]) -> None:
+        _kind, call_id, status, exec_us, payload = message
+        in_flight = self.in_flight
+        if type(call_id) is not bytes or call_id not in in_flight:
+            self._break("a reply to a call that it does not have")
+            return
+        if not self.is_coroutine and next(iter(in_flight)) != call_id:
+            self._break("replies out of order")
+            return
+        if type(status) is not int or type(exec_us) is not int:
+            self._break("an unreadable reply")
+            return
+        call = in_flight.pop(call_id)
+        self.served += 1
+        if not call.future.done():
+            call.future.set_result((status, exec_us, payload))
+        self._events.replied(self, call, exec_us)
+        if self._phase is WorkerState.DRAINING and not in_flight:
+            self._end("")
+
+    def _break(self, what: str) -> None:
+        self._channel.close()
+        reason = f"the worker sent {what}; it has been ended"
+        calls, self.in_flight = list(self.in_flight.values()), {}
+        for call in calls:
+            if not call.future.done():
+                call.future.set_exception(ProtocolBrokenError(reason))
+        self.kill(reason)
+        self._end(reason)
+
+    def _on_closed(self, reason: str) -> None:
+        if reason:
+            self._break(f"what breaks the rules of its channel ({reason})")
+        else:
+            self._end("")
+
+    def _end(self, reason: str) -> None:
+        if self._phase is WorkerState.GONE:
+            return
+        self._phase = WorkerState.GONE
+        self._why = self._why or reason
+        self._channel.close()
+        not_begun = self._settle()
+        self._page.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self._doomed:
+            self._loop.call_later(_EXIT_GRACE_S, self._fail_doomed)
+            if self._exit or self._why:
+                self._fail_doomed()
+        self._events.gone(self, not_begun)
+
+    def _settle(self) -> list[Call]:
+        """Part the unanswered calls into those that had begun, which fail, and the others."""
+        calls = list(self.in_flight.values())
+        self.in_flight = {}
+        waiting = min(max(self._sent - int(_begun(self._page)[0]), 0), len(calls))
+        self._doomed = calls[: len(calls) - waiting]
+        return calls[len(calls) - waiting :]
+
+    def _fail_doomed(self) -> None:
+        if self._phase is not WorkerState.GONE:
+            return
+        doomed, self._doomed = self._doomed, []
+        text = f"the worker process {self.pid} ended during the call"
+        if facts := self._why or self._exit:
+            text += f": {facts}"
+        for call in doomed:
+            if not call.future.done():
+                call.future.set_exception(SandboxDiedError(text, started=True))
+
+    def _kill_by_handle(self) -> None:
+        if self._pidfd >= 0:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _on_record(self, data: bytes) -> None:
+        try:
+            record = wire.unpack(data)
+        except wire.WireError:
+            return  # a forged record harms nobody but the log of its own function
+        if isinstance(record, list):
+            self._events.record(self, record)
+
+
+def _nothing() -> None:
+    """Do nothing at the end of a stream."""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,182 @@
+"""Host handle of a zygote: bind it to a bundle once, then fork workers from it.
+
+From the bind on, the zygote runs user code: only FORKED, FORK_FAILED, BOUND and WORKER_EXIT are
+taken from it, with checked types; anything else ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sandbox import channel as channels
+from sandbox.channel import Channel
+from sandbox.drain import Drain
+from sandbox.errors import SpawnFailedError
+from sandbox.output import OutputSink
+from sandbox.process import Output
+from sandbox.runtime import wire
+from sandbox.spec import Exit, SandboxSpec
+from sandbox.tree import Tree, TreeState
+from sandbox.worker import Worker, WorkerEvents
+
+
+class Bound(NamedTuple):
+    """What the import of a bundle gave.
+
+    errors: per function, (line, detail) of what kept it from loading, or None.
+    unforkable: why workers must import by themselves (threads at import …); empty if they need not.
+    """
+
+    errors: dict[str, tuple[str, str] | None]
+    unforkable: list[str]
+
+
+class Zygote:
+    """The fork parent of one bundle's workers."""
+
+    def __init__(self, tree: Tree, drain: Drain) -> None:
+        self._tree = tree
+        self._drain = drain
+        self._bound: asyncio.Future[Bound] = asyncio.get_running_loop().create_future()
+        self._tokens = itertools.count(1)
+        self._coming: dict[int, Worker] = {}
+        self._workers: dict[int, Worker] = {}  # by pid, as the zygote says it
+        self._channel: Channel
+        self._closed = False
+        self.on_closed: Callable[[], None] = lambda: None
+        tree.ended.add_done_callback(lambda _: self._end())
+
+    @classmethod
+    async def start(cls, tree: Tree, spec: SandboxSpec, sink: OutputSink, drain: Drain) -> Zygote:
+        """Start a zygote in a spare sandbox.
+
+        Raises:
+            SpawnFailedError: naming the step that failed.
+        """
+        self = cls(tree, drain)
+        host, guest = channels.pair()
+        self._channel = Channel(host, self._on_message, self._on_closed)
+        writers = Output(sink, asyncio.Event()).attach(drain)
+        try:
+            await tree.start("zygote", spec, [*writers, guest.fileno()])
+        except BaseException:
+            self._channel.close()
+            raise
+        finally:
+            guest.close()
+            for fd in writers:
+                os.close(fd)
+        return self
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether new workers can be had."""
+        return self._tree.state is TreeState.RUNNING and not self._closed
+
+    @property
+    def layers(self) -> dict[str, Any]:
+        """Return what stands around the user's code, as init reported it."""
+        return self._tree.layers
+
+    @property
+    def pid(self) -> int:
+        """Return the zygote's pid."""
+        return self._tree.main_pid
+
+    @property
+    def ended(self) -> asyncio.Future[Exit]:
+        """Return the future of the whole sandbox's end."""
+        return self._tree.ended
+
+    async def bind(self, bind: dict[str, Any], *, import_here: bool) -> Bound:
+        """Load a bundle's code; a module that fails to load is an answer, not an exception.
+
+        Raises:
+            SpawnFailedError: the zygote ended while it imported the bundle.
+        """
+        self._channel.send(wire.encode([wire.BIND, bind, import_here]))
+        return await self._bound
+
+    def fork(self, function: str, events: WorkerEvents) -> Worker:
+        """Ask for one worker; it says by `events.ready` when it serves.
+
+        Raises:
+            SpawnFailedError: the zygote is gone.
+        """
+        if not self.alive:
+            raise SpawnFailedError("the zygote is gone")
+        worker, fds = Worker.create(events, self._tree, self._drain)
+        token = next(self._tokens)
+        self._coming[token] = worker
+        try:
+            self._channel.send_with_fds(wire.encode([wire.FORK, token, function]), fds)
+        except OSError as error:
+            worker.kill()
+            raise SpawnFailedError(f"the zygote does not answer: {error}") from error
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return worker
+
+    def kill(self) -> None:
+        """End the whole sandbox with all workers."""
+        self._closed = True
+        self._channel.close()
+        self._tree.kill()
+
+    def _end(self) -> None:
+        self._channel.close()
+        self._closed = True
+        for worker in (*self._coming.values(), *self._workers.values()):
+            worker.fail("its sandbox has ended")
+        self._coming.clear()
+        self._workers.clear()
+
+    def _on_message(self, message: list[Any]) -> None:
+        match message:
+            case [wire.BOUND, dict(errors), list(reasons)] if not self._bound.done():
+                self._bound.set_result(_bound(errors, reasons))
+            case [wire.FORKED, int(token), int(pid)] if token in self._coming:
+                worker = self._coming.pop(token)
+                worker.forked(pid)
+                self._workers[pid] = worker
+            case [wire.FORK_FAILED, int(token), str(reason)] if token in self._coming:
+                self._coming.pop(token).fail(reason)
+            case [wire.WORKER_EXIT, int(pid), code, number]:
+                if (ended := self._workers.pop(pid, None)) is not None:
+                    ended.exited(_int(code), _int(number))
+            case _:
+                self._channel.close()
+                self._on_closed("the zygote broke the rules of its channel")
+
+    def _on_closed(self, reason: str) -> None:
+        self._closed = True
+        if not self._bound.done():
+            text = reason or "the process ended while it imported the function's code"
+            self._bound.set_exception(SpawnFailedError(text))
+            self._bound.exception()
+        for worker in (*self._coming.values(), *self._workers.values()):
+            worker.orphaned()
+        self._coming.clear()
+        self.on_closed()
+
+
+def _int(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
+def _bound(errors: dict[Any, Any], reasons: list[Any]) -> Bound:
+    checked: dict[str, tuple[str, str] | None] = {}
+    for name, error in errors.items():
+        match error:
+            case [str(line), str(detail)]:
+                checked[str(name)] = (line, detail)
+            case None:
+                checked[str(name)] = None
+            case _:
+                checked[str(name)] = ("the zygote reported an unreadable error", "")
+    return Bound(checked, [str(reason) for reason in reasons])

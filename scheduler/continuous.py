@@ -1,0 +1,180 @@
+"""All continuous jobs of this instance: which there are, and the orders of their operators.
+
+Each job is one task in one task group and looks after itself (`continuous_job.py`). Here jobs
+appear, change and go with deployments, and all of them stop together, in parallel, at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from scheduler.clock import Clock, SystemClock
+from scheduler.continuous_job import LEASES, ContinuousJob, Departure, JobPlace
+from scheduler.continuous_state import ContinuousStatus
+from scheduler.desired_state import DesiredState
+from scheduler.errors import NotFoundError
+from scheduler.functions import Job, JobKind, key
+from scheduler.job_folders import JobFolders
+from scheduler.job_program import JobPrograms, Launcher
+from scheduler.singleton import release_stale
+from scheduler.store.port import Store
+
+_SHUTTING_DOWN = "WebJob is stopping due to website shutting down"
+
+
+class JobsDiff(Protocol):
+    """What a deployment did to jobs: `scheduler.catalog.Diff` as far as it is read here."""
+
+    @property
+    def jobs_added(self) -> tuple[Job, ...]:
+        """Return jobs that are new."""
+
+    @property
+    def jobs_changed(self) -> tuple[Job, ...]:
+        """Return the new definitions of jobs that differ."""
+
+    @property
+    def jobs_removed(self) -> tuple[Job, ...]:
+        """Return jobs that are gone."""
+
+
+class ContinuousJobs:
+    """Keeps every continuous job as its operator wants it."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        store: Store,
+        folders: JobFolders,
+        *,
+        instance: str,
+        clock: Clock | None = None,
+        settings: Mapping[str, str] | None = None,
+        programs: JobPrograms | None = None,
+        retry_s: float = 60.0,
+    ) -> None:
+        self._place = JobPlace(
+            launcher=launcher,
+            store=store,
+            folders=folders,
+            programs=programs or JobPrograms(folders, instance, settings or {}),
+            instance=instance,
+            clock=clock or SystemClock(),
+            settings=settings or {},
+            retry_s=retry_s,
+        )
+        self._desired = DesiredState(store)
+        self._jobs: dict[str, ContinuousJob] = {}
+        self._waiting: dict[str, Job] = {}  # known before `serve`
+        self._group: asyncio.TaskGroup | None = None
+        self._closing = asyncio.Event()
+
+    @property
+    def on_status(self) -> list[Callable[[Job, ContinuousStatus], None]]:
+        """Return the callbacks that hear of every change of a job's state."""
+        return self._place.on_status
+
+    # --- Life
+
+    async def serve(self) -> None:
+        """Run the jobs until `drain`."""
+        await release_stale(self._place.store, LEASES, self._place.instance)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for job in self._waiting.values():
+                self._begin(job, group)
+            await self._closing.wait()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stop all jobs at the same time; none takes longer than this."""
+        self._closing.set()
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.depart(Departure(_SHUTTING_DOWN, timeout_s))
+        for job in jobs:
+            await job.gone.wait()
+
+    def apply(self, diff: JobsDiff) -> None:
+        """Follow a deployment. A job whose definition did not change is not touched."""
+        for job in _continuous(diff.jobs_removed):
+            self._remove(key(job.name))
+        for job in _continuous((*diff.jobs_added, *diff.jobs_changed)):
+            self._define(job)
+
+    # --- Orders
+
+    async def start(self, job_name: str) -> None:
+        """Let the job run, now and after every restart of the platform."""
+        job = self._job(job_name)
+        _refuse_without_script(job.job)
+        await self._desired.set(job.job, running=True)
+        if not job.is_live:
+            job.poke()
+
+    async def stop(self, job_name: str) -> None:
+        """Stop the job for good; returns when that is decided, the process may still end."""
+        job = self._job(job_name)
+        await self._desired.set(job.job, running=False)
+        job.disable()
+
+    async def restart(self, job_name: str) -> None:
+        """Stop the process, if there is one, and start it anew."""
+        job = self._job(job_name)
+        _refuse_without_script(job.job)
+        await self._desired.set(job.job, running=True)
+        job.poke()
+
+    def status(self, job_name: str) -> ContinuousStatus:
+        """Return how a job is now; NotFoundError for an unknown one."""
+        return self._job(job_name).status
+
+    # --- Jobs come and go
+
+    def _define(self, job: Job) -> None:
+        known = self._jobs.get(key(job.name))
+        if self._group is None:
+            self._waiting[key(job.name)] = job
+        elif known is None or known.departing:
+            self._begin(job, self._group)
+        else:
+            known.define(job)
+
+    def _begin(self, job: Job, group: asyncio.TaskGroup) -> None:
+        if self._closing.is_set():
+            return
+        # A job that comes back at once waits until the last process of its name is gone.
+        previous = self._jobs.get(key(job.name))
+        begun = self._jobs[key(job.name)] = ContinuousJob(self._place, job, group)
+        after = previous.gone if previous else None
+        group.create_task(begun.serve(after), name=f"job {job.name}")
+
+    def _remove(self, slot: str) -> None:
+        self._waiting.pop(slot, None)
+        job = self._jobs.get(slot)
+        if job is None or self._group is None:
+            return
+        job.depart(Departure())
+        self._group.create_task(self._clear(slot, job), name=f"remove job {slot}")
+
+    async def _clear(self, slot: str, job: ContinuousJob) -> None:
+        await job.gone.wait()
+        if self._jobs.get(slot) is job:
+            del self._jobs[slot]
+            await self._place.programs.discard(job.job)
+
+    def _job(self, name: str) -> ContinuousJob:
+        job = self._jobs.get(key(name))
+        if job is None or job.departing:
+            raise NotFoundError(f"There is no continuous job named {name!r}.")
+        return job
+
+
+def _continuous(jobs: tuple[Job, ...]) -> list[Job]:
+    return [job for job in jobs if job.kind is JobKind.CONTINUOUS]
+
+
+def _refuse_without_script(job: Job) -> None:
+    if job.error:
+        raise NotFoundError(f"Job {job.name} cannot start: {job.error}")

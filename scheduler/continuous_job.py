@@ -1,0 +1,310 @@
+"""One continuous job: the loop that keeps its process running (webjobs.md 4).
+
+`while wanted: async with lease: await ended`. The loop obeys two things, the job's definition and
+the desired state; whoever changes one of them says so with `poke`, and the loop looks again. What
+goes wrong here is told in the job's log and tried again; it never reaches another job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sandbox.interpreters import MissingInterpreterError
+from sandbox.spec import Exit
+from scheduler.clock import Clock, within
+from scheduler.continuous_record import ContinuousRecord
+from scheduler.continuous_state import LIVE, ContinuousState, ContinuousStatus
+from scheduler.desired_state import DesiredState, marker_of
+from scheduler.functions import Job, key
+from scheduler.job_environment import Occasion, free_port
+from scheduler.job_folders import JobFolders
+from scheduler.job_output import JobOutput
+from scheduler.job_program import JobPrograms, Launcher, Process, Program, watch_over
+from scheduler.job_settings import JobSettings
+from scheduler.restart_delay import RestartDelay
+from scheduler.singleton import Singleton
+from scheduler.store.port import Store
+
+_log = logging.getLogger("taak.jobs")
+
+LEASES = "singleton/continuous/"
+_STANDBY_LOOK_S = 5.0
+_FIRST_REMINDER_S = 3600.0
+_REMINDER_S = 12 * 3600.0
+_ALWAYS_ON = (
+    "'Always On' is switched off (WEBSITE_SCM_ALWAYS_ON_ENABLED=0): where a host unloads idle "
+    "sites, this job would stop with them."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlace:
+    """What every continuous job runs with; `retry_s` is the wait after a failure of ours."""
+
+    launcher: Launcher
+    store: Store
+    folders: JobFolders
+    programs: JobPrograms
+    instance: str
+    clock: Clock
+    settings: Mapping[str, str]
+    retry_s: float = 60.0
+    on_status: list[Callable[[Job, ContinuousStatus], None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Why the loop is to end for good, and how long the process may take at most."""
+
+    line: str = ""
+    grace_s: float = float("inf")
+
+
+class ContinuousJob:
+    """A continuous job on this instance.
+
+    Attributes:
+        job: its current definition.
+        gone: set once the loop has ended and nothing of the job runs any more.
+    """
+
+    def __init__(self, place: JobPlace, job: Job, group: asyncio.TaskGroup) -> None:
+        self.job = job
+        self.gone = asyncio.Event()
+        self._place = place
+        self._group = group
+        self._desired = DesiredState(place.store)
+        self._record = ContinuousRecord(
+            job, place.folders, place.clock, instance=place.instance, hooks=place.on_status
+        )
+        self._log = self._record.journal
+        self._news = asyncio.Event()
+        self._departure: Departure | None = None
+
+    # --- What others ask of it
+
+    @property
+    def status(self) -> ContinuousStatus:
+        """Return how the job is now."""
+        return self._record.status
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether the loop keeps the job running."""
+        return self.status.state in LIVE
+
+    @property
+    def departing(self) -> bool:
+        """Tell whether the loop is ending for good."""
+        return self._departure is not None
+
+    def poke(self) -> None:
+        """Make the loop look again at what is wanted: a running process is stopped first."""
+        self._news.set()
+
+    def disable(self) -> None:
+        """Show that the decision to stop was taken, and make the loop act on it."""
+        if self.is_live:
+            self._record.become(ContinuousState.DISABLING)
+        self.poke()
+
+    def define(self, job: Job) -> None:
+        """Take a new definition; the process is only touched if something in it differs."""
+        previous, self.job = self.job, job
+        if not _same_program(previous, job):
+            self._log.info("Detected WebJob file/s were updated, refreshing WebJob")
+            self.poke()
+        elif marker_of(job).exists() == self.is_live:
+            self.poke()  # somebody has made or removed disable.job by hand
+
+    def depart(self, departure: Departure) -> None:
+        """Stop for good."""
+        self._departure = departure
+        self.poke()
+
+    # --- The loop
+
+    async def serve(self, after: asyncio.Event | None = None) -> None:
+        """Keep the job as it is wanted until `depart`; begins once `after` is set."""
+        try:
+            if after is not None:
+                await after.wait()
+            while self._departure is None:
+                self._news.clear()
+                if await self._is_wanted():
+                    await self._live()
+                else:
+                    self._record.become(ContinuousState.STOPPED)
+                    await self._news.wait()
+        finally:
+            self.gone.set()
+
+    async def _is_wanted(self) -> bool:
+        if self.job.error:
+            self._log.error(self.job.error)
+            return False
+        if JobSettings.of(self.job, self._place.settings).stopped:
+            return False
+        return await self._desired.load(self.job)
+
+    async def _live(self) -> None:
+        """Start the process again and again until there is news."""
+        job = self.job
+        self._record.become(ContinuousState.STARTING)
+        self._log.info(f"WebJob singleton setting is {job.is_singleton}")
+        if JobSettings.of(job, self._place.settings).always_on_warning:
+            self._log.warn(_ALWAYS_ON)
+        delay = RestartDelay(backs_off=_backs_off(job))
+        while not self._news.is_set():
+            try:
+                async with self._turn(job) as lost:
+                    if lost is not None:
+                        await self._once(job, delay, lost)
+            except Exception as error:  # noqa: BLE001 - the boundary of a job's loop
+                await self._mishap(error)
+        self._record.become(ContinuousState.STOPPING)
+        self._record.become(ContinuousState.STOPPED)
+
+    @asynccontextmanager
+    async def _turn(self, job: Job) -> AsyncIterator[asyncio.Event | None]:
+        """Hold the right to run and give the event of its loss; None if another instance has it."""
+        if not job.is_singleton:
+            yield asyncio.Event()
+            return
+        place = self._place
+        lease = Singleton(
+            place.store,
+            place.clock,
+            self._group,
+            name=LEASES + key(job.name),
+            owner=place.instance,
+        )
+        if not await lease.acquire():
+            self._step(ContinuousState.INACTIVE_INSTANCE)
+            await self._pause(_STANDBY_LOOK_S)
+            yield None
+            return
+        self._log.info("WebJob singleton lock is acquired")
+        try:
+            yield lease.lost
+        finally:
+            await lease.release()
+            self._log.info("WebJob singleton lock is released")
+
+    async def _once(self, job: Job, delay: RestartDelay, lost: asyncio.Event) -> None:
+        """Run the process once, and wait as long as its end asks for."""
+        began = self._place.clock.monotonic()
+        restart_s = JobSettings.of(job, self._place.settings).restart_time_s
+        try:
+            ended = await self._run(job, lost)
+        except MissingInterpreterError as error:
+            wait_s = delay.after_missing(restart_s=restart_s)
+            if delay.first_missing:
+                self._log.error(f"{error} The start is tried again every {wait_s:g} seconds or so.")
+            self._step(ContinuousState.PENDING_RESTART)
+            await self._pause(wait_s)
+            return
+        if ended is None or self._news.is_set() or lost.is_set():
+            return
+        lived_s = self._place.clock.monotonic() - began
+        wait_s = delay.after_end(ok=ended.ok, lived_s=lived_s, restart_s=restart_s)
+        self._log.info(f"Process went down, waiting for {wait_s:g} seconds")
+        self._step(ContinuousState.PENDING_RESTART)
+        await self._pause(wait_s)
+
+    async def _run(self, job: Job, lost: asyncio.Event) -> Exit | None:
+        """Run the process to its end; None if it is not wanted any more before it began."""
+        shutdown_file = self._place.folders.new_shutdown_file(job)
+        occasion = Occasion(port=free_port(), shutdown_file=shutdown_file)
+        program = await self._place.programs.prepare(job, occasion)
+        if program.change:
+            self._log.info(program.change)
+        self._log.info(program.script_line)
+        if self._news.is_set():
+            return None
+        self._step(ContinuousState.RUNNING)
+        try:
+            ended = await self._supervise(job, program, shutdown_file, lost)
+        finally:
+            with suppress(OSError):
+                shutdown_file.unlink(missing_ok=True)
+        self._record.ended(ended)
+        return ended
+
+    async def _supervise(
+        self, job: Job, program: Program, shutdown_file: Path, lost: asyncio.Event
+    ) -> Exit:
+        output = JobOutput(self._log, monotonic=self._place.clock.monotonic)
+        process = await self._place.launcher.run(program.spec, output)
+        self._record.started(process.pid)
+        return await watch_over(
+            process,
+            self._stop_at_news(job, process, shutdown_file),
+            self._kill_when_lost(process, lost),
+            self._remind(),
+        )
+
+    # --- Beside the running process
+
+    async def _stop_at_news(self, job: Job, process: Process, shutdown_file: Path) -> None:
+        """Ask politely in both ways, wait, kill: webjobs.md 4.6."""
+        await self._news.wait()
+        departure = self._departure or Departure()
+        if departure.line:
+            self._log.info(departure.line)
+        self._record.become(ContinuousState.STOPPING)
+        self._write_shutdown_file(shutdown_file)
+        process.terminate()
+        await self._place.clock.sleep(min(job.stopping_wait_s, departure.grace_s))
+        self._log.info("WebJob process was aborted")
+        await process.kill()
+
+    def _write_shutdown_file(self, path: Path) -> None:
+        try:
+            path.write_text(f"{self._place.clock.now():%m/%d/%Y %H:%M:%S}", encoding="ascii")
+        except OSError as error:  # the signal still tells it
+            self._log.warn(f"The shutdown file cannot be written: {error}")
+
+    async def _kill_when_lost(self, process: Process, lost: asyncio.Event) -> None:
+        await lost.wait()
+        self._log.error("WebJob singleton lock is lost, its process is ended")
+        await process.kill()
+
+    async def _remind(self) -> None:
+        await self._place.clock.sleep(_FIRST_REMINDER_S)
+        while True:
+            self._log.info("WebJob is still running")
+            await self._place.clock.sleep(_REMINDER_S)
+
+    async def _mishap(self, error: Exception) -> None:
+        """Tell a failure of ours (or a script that is gone) and try again later."""
+        _log.warning("continuous job %s failed to run", self.job.name, exc_info=error)
+        wait_s = self._place.retry_s
+        self._log.error(f"WebJob cannot run: {error}. Trying again in {wait_s:g} seconds.")
+        self._step(ContinuousState.PENDING_RESTART)
+        await self._pause(wait_s)
+
+    def _step(self, state: ContinuousState) -> None:
+        """Go on by one state, unless news have come: then it is the stop that goes on."""
+        if not self._news.is_set():
+            self._record.become(state)
+
+    async def _pause(self, seconds: float) -> None:
+        await within(self._place.clock, seconds, self._news)
+
+
+def _same_program(old: Job, new: Job) -> bool:
+    """Tell whether a process of the old definition serves for the new one as well."""
+    return old.bundle.digest == new.bundle.digest and old == replace(
+        new, bundle=old.bundle, disabled=old.disabled
+    )
+
+
+def _backs_off(job: Job) -> bool:
+    ours = job.settings.get("taak")
+    return not (isinstance(ours, Mapping) and ours.get("restart_backoff") is False)

@@ -1,0 +1,94 @@
+"""What is seen of a continuous job: its state by the table, its status file, its log.
+
+The loop in `continuous_job.py` says what happens; here it is put down for others to read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sandbox.spec import Exit
+from scheduler.clock import Clock
+from scheduler.continuous_state import TRANSITIONS, ContinuousState, ContinuousStatus
+from scheduler.functions import Job
+from scheduler.job_folders import JobFolders, short_instance
+from scheduler.job_log import LogFile
+from scheduler.listeners import tell
+
+_log = logging.getLogger("taak.jobs")
+
+
+class ContinuousRecord:
+    """The public face of one job on one instance.
+
+    Attributes:
+        status: how the job is now.
+        journal: its log, which also takes the output of its process.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        folders: JobFolders,
+        clock: Clock,
+        *,
+        instance: str,
+        hooks: Sequence[Callable[[Job, ContinuousStatus], None]],
+    ) -> None:
+        self.journal = LogFile(
+            folders.job_log(job),
+            instance=instance,
+            now=clock.now,
+            previous=folders.previous_log(job),
+        )
+        self._job = job
+        self._folders = folders
+        self._clock = clock
+        self._instance = instance
+        self._hooks = hooks
+        self._starts = 0
+        self.status = ContinuousStatus(
+            state=ContinuousState.INITIALIZING,
+            detailed_status=f"{short_instance(instance)} - Initializing",
+            since=clock.now(),
+        )
+
+    def become(self, state: ContinuousState) -> None:
+        """Step to a state; a step that the table does not have is our mistake, changing nothing."""
+        current = self.status.state
+        if state is current:
+            return
+        if state not in TRANSITIONS[current]:
+            raise AssertionError(f"{self._job.name}: {current.value} -> {state.value}")
+        self.status = replace(
+            self.status,
+            state=state,
+            since=self._clock.now(),
+            detailed_status=f"{short_instance(self._instance)} - {state.value}\r\n",
+        )
+        self._show(state.value)
+        tell(self._hooks, self._job, self.status)
+
+    def started(self, pid: int) -> None:
+        """Note the process that runs now."""
+        self._starts += 1
+        self.status = replace(self.status, pid=pid, restarts=self._starts - 1)
+
+    def ended(self, ended: Exit) -> None:
+        """Note and tell how the process ended."""
+        self.status = replace(self.status, pid=None, last_exit=ended)
+        if ended.ok:
+            self._show("Success")
+        elif ended.signal is not None:
+            self.journal.error(f"Job failed due to exit code {128 + ended.signal} ({ended})")
+        else:
+            self.journal.error(f"Job failed due to exit code {ended.code}")
+
+    def _show(self, word: str) -> None:
+        self.journal.status(word)
+        try:
+            self._folders.write_status(self._job, self._instance, word)
+        except OSError as error:
+            _log.warning("the status of job %s cannot be written: %s", self._job.name, error)

@@ -1,0 +1,303 @@
+"""How the site's files come to serve: one attempt at a time, from `seen` to `live` or `refused`.
+
+Walk 4 of the design: settle, copy, read, judge, make the first workers ready, swap. A refused
+attempt leaves the last good release serving and says why. Knows nothing of watchers or HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from scheduler.catalog import Catalog, adopt
+from scheduler.clock import Clock, SystemClock
+from scheduler.deployment import TRANSITIONS, WATCHED, Deployment, DeploymentState
+from scheduler.errors import SchedulerError, UnavailableError
+from scheduler.file_index import FileChangedError, Index
+from scheduler.functions import AppDefinition, Problem
+from scheduler.manifest import read_app
+from scheduler.releases import Release, Releases
+from scheduler.site_files import SiteFiles
+from scheduler.verdict import inherited, losses, owned
+
+_log = logging.getLogger("taak.deployments")
+
+Prepare = Callable[[AppDefinition, AppDefinition], Awaitable[list[Problem]]]
+
+#: Attempts that are remembered here; the store has all.
+HISTORY = 50
+#: Releases that stay for a rollback.
+KEPT_RELEASES = 5
+#: A release that nothing refers to any more stays so long: its old workers may still answer.
+GRACE_S = 3600.0
+
+
+class DeploymentLog(Protocol):
+    """The part of the store that deployments need."""
+
+    async def record_deployment(self, deployment: Deployment) -> Deployment:
+        """Insert the deployment, or replace the one with its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What the latest attempt decided about: the same need not be decided again."""
+
+    files: Index
+    settings: Mapping[str, str]
+    digest: str
+
+    def same_files(self, files: Index, settings: Mapping[str, str]) -> bool:
+        return self.settings == settings and self.files.same_files(files)
+
+    def same_content(self, digest: str, settings: Mapping[str, str]) -> bool:
+        return self.settings == settings and self.digest == digest
+
+
+class _RefusedError(Exception):
+    """An attempt that ends here, with the reasons."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+class Deployments:
+    """Owner of all attempts. `reconcile` may be called from anywhere, at any time."""
+
+    def __init__(
+        self,
+        site: Path,
+        home: Path,
+        catalog: Catalog,
+        releases: Releases,
+        store: DeploymentLog,
+        *,
+        prepare: Prepare,
+        settings: Mapping[str, str],
+        clock: Clock | None = None,
+        settle_s: float = 0.2,
+        patience_s: float = 10.0,
+    ) -> None:
+        self._site = Path(os.path.abspath(site))
+        self._catalog = catalog
+        self._releases = releases
+        self._store = store
+        self._prepare = prepare
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._files = SiteFiles(
+            site, home, releases, self._clock, settle_s=settle_s, patience_s=patience_s
+        )
+        self._turn = asyncio.Lock()
+        self._turns = 0
+        self._answer: Deployment | None = None  # of the latest turn; None while it runs or failed
+        self._decided: _Decided | None = None
+        self._attempt: Deployment | None = None
+        self._history: deque[Deployment] = deque(maxlen=HISTORY)
+        self._last_id = 0
+        self._used: dict[str, float] = {}  # release -> when something referred to it last
+
+    @property
+    def current(self) -> Deployment | None:
+        """Return the attempt that serves."""
+        live = (d for d in self._history if d.state is DeploymentState.LIVE)
+        return next(live, None)
+
+    @property
+    def attempt(self) -> Deployment | None:
+        """Return the attempt under way."""
+        return self._attempt
+
+    async def history(self, limit: int = HISTORY) -> list[Deployment]:
+        """Return the ended attempts of this process, newest first."""
+        return list(self._history)[:limit]
+
+    def watched_roots(self) -> list[Path]:
+        """Return the job folders outside of the site, which need to be watched as well."""
+        return [root.live for root in self._files.outer_roots(self._settings)]
+
+    async def open(self) -> None:
+        """Take over the releases of an earlier process; the newest stay for a rollback."""
+        names = await asyncio.to_thread(self._releases.open)
+        self._used = dict.fromkeys(names, -math.inf)
+
+    async def reconcile(self, reason: str) -> Deployment:
+        """Make what the files say now serve; return the attempt that decided about them.
+
+        Attempts follow one another. Calls during one share the next: it begins after all of them,
+        so it sees what they have seen.
+        """
+        mine = self._turns + 1
+        async with self._turn:
+            if self._turns >= mine and self._answer is not None:
+                return self._answer
+            self._turns += 1
+            self._answer = None
+            self._answer = await self._reconcile(reason)
+            return self._answer
+
+    async def _reconcile(self, reason: str) -> Deployment:
+        settings = dict(self._settings)
+        attempt = Deployment(
+            id=self._next_id(),
+            state=DeploymentState.SEEN,
+            reason=reason,
+            started_at=self._clock.now(),
+        )
+        try:
+            files = await self._files.look(settings)
+            latest = self._standing(reason)
+            if latest and self._decided and self._decided.same_files(files, settings):
+                return latest
+            attempt = self._advance(attempt, DeploymentState.SETTLING)
+            release = await self._files.release(files, settings)
+        except (OSError, FileChangedError) as error:
+            # Nothing is decided: the next occasion, at the latest a rescan, tries again.
+            return await self._refuse(attempt, [_not_copied(self._site, error)])
+        if latest and self._decided and self._decided.same_content(release.digest, settings):
+            self._decided = replace(self._decided, files=release.index)
+            return latest  # touched, but the same
+        self._decided = _Decided(release.index, settings, release.digest)
+        return await self._decide(attempt, release, settings)
+
+    def _standing(self, reason: str) -> Deployment | None:
+        """Return the latest attempt if it stands as long as no file changes."""
+        latest = self._history[0] if self._history else None
+        if latest is None or latest.state is DeploymentState.LIVE or reason.startswith(WATCHED):
+            return latest
+        return None  # somebody asks to try once more what was refused
+
+    async def _decide(
+        self, attempt: Deployment, release: Release, settings: Mapping[str, str]
+    ) -> Deployment:
+        attempt = self._advance(attempt, DeploymentState.BUILT, digest=release.digest)
+        await self._record(attempt)
+        try:
+            coming = await self._checked(release, settings)
+        except _RefusedError as refusal:
+            return await self._refuse(attempt, refusal.problems)
+        attempt = self._advance(attempt, DeploymentState.CHECKED, problems=coming.problems)
+        return await self._go_live(attempt, coming)
+
+    async def _checked(self, release: Release, settings: Mapping[str, str]) -> AppDefinition:
+        """Return the definition with the first workers of what is new ready; or refuse it."""
+        serving = self._catalog.definition
+        coming = await asyncio.to_thread(self._read, release, settings)
+        coming = adopt(serving, coming)
+        if losses(serving, coming.problems):
+            raise _RefusedError([*coming.problems])
+        try:
+            found = owned(await self._prepare(serving, coming), coming)
+        except SchedulerError as error:
+            raise _RefusedError([*coming.problems, Problem(".", str(error))]) from error
+        problems = [*coming.problems, *found, *inherited(serving, coming)]
+        if losses(serving, found):
+            raise _RefusedError(problems)
+        return replace(coming, problems=tuple(problems))
+
+    def _read(self, release: Release, settings: Mapping[str, str]) -> AppDefinition:
+        return read_app(
+            release.root,
+            self._site,
+            settings=settings,
+            extra_job_roots=self._files.outer_roots(settings),
+            index=release.index,
+        )
+
+    async def _go_live(self, attempt: Deployment, coming: AppDefinition) -> Deployment:
+        diff = self._catalog.swap(coming)
+        attempt = self._advance(
+            attempt,
+            DeploymentState.LIVE,
+            generation=self._catalog.generation,
+            added=diff.added,
+            changed=diff.changed,
+            removed=diff.removed,
+        )
+        _log.info(
+            "deployed %s (%s): %d added, %d changed, %d removed, %d problems",
+            attempt.digest[:12], attempt.reason, len(diff.added), len(diff.changed),
+            len(diff.removed), len(attempt.problems),
+        )  # fmt: skip
+        await self._end(attempt)
+        await self._collect(coming)
+        return attempt
+
+    async def _refuse(self, attempt: Deployment, problems: list[Problem]) -> Deployment:
+        attempt = self._advance(attempt, DeploymentState.REFUSED, problems=tuple(problems))
+        latest = self._history[0] if self._history else None
+        again = latest is not None and attempt.reason.startswith(WATCHED)
+        if latest and again and _same_refusal(latest, attempt):
+            self._attempt = None
+            return latest  # told already; a rescan would tell it every few seconds
+        for problem in problems:
+            _log.warning("%s", problem)
+        _log.warning("deployment refused (%s); the last good one goes on", attempt.reason)
+        await self._end(attempt)
+        return attempt
+
+    def _advance(self, attempt: Deployment, state: DeploymentState, **changes: Any) -> Deployment:
+        assert state in TRANSITIONS[attempt.state], (attempt.state, state)
+        if not TRANSITIONS[state]:
+            changes["ended_at"] = self._clock.now()
+        self._attempt = replace(attempt, state=state, **changes)
+        return self._attempt
+
+    async def _end(self, attempt: Deployment) -> None:
+        self._attempt = None
+        self._history.appendleft(attempt)
+        await self._record(attempt)
+
+    async def _record(self, attempt: Deployment) -> None:
+        try:
+            await self._store.record_deployment(attempt)
+        except UnavailableError as error:
+            # A store that is down must not stop a deployment: the files serve without it.
+            _log.warning("deployment %s is not recorded: %s", attempt.id, error)
+
+    def _next_id(self) -> str:
+        """Return the time in microseconds, or one more than the latest id."""
+        text = f"{self._clock.now():%Y%m%d%H%M%S%f}"
+        self._last_id = max(int(text), self._last_id + 1)
+        return str(self._last_id)
+
+    async def _collect(self, definition: AppDefinition) -> None:
+        """Remove releases that nothing has referred to for a while, but for the newest few."""
+        now = self._clock.monotonic()
+        bundles = {function.bundle.root.name for function in definition.functions}
+        bundles |= {job.bundle.root.name for job in definition.jobs}
+        for digest in (*sorted(bundles - {definition.digest}), definition.digest):
+            self._used.pop(digest, None)  # to the end: the order is by last use
+            self._used[digest] = now
+        recent = {digest for digest, at in self._used.items() if now - at < GRACE_S}
+        keep = recent | set(list(self._used)[-KEPT_RELEASES:])
+        try:
+            removed = await asyncio.to_thread(self._releases.collect, keep)
+        except OSError as error:
+            _log.warning("old releases are not removed: %s", error)
+            return
+        for digest in removed:
+            self._used.pop(digest, None)
+
+
+def _same_refusal(one: Deployment, other: Deployment) -> bool:
+    return (one.state, one.digest, one.problems) == (other.state, other.digest, other.problems)
+
+
+def _not_copied(site: Path, error: OSError | FileChangedError) -> Problem:
+    """Return why the files could not be copied, and what helps."""
+    if isinstance(error, FileChangedError):
+        return Problem(".", f"the files of {site} keep changing: {error}; let the writer finish")
+    if error.errno == errno.ENOENT and error.filename == str(site):
+        return Problem(".", f"the folder {site} is missing; put it back")
+    hint = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "check the path"
+    return Problem(".", f"the files of {site} cannot be copied: {error}; {hint}")

@@ -1,0 +1,312 @@
+"""From event to outcome: the pool of the function's release, the deadline, the record.
+
+One await a call, for its reply. A failure of user code is an outcome; only what keeps the call from
+being taken at all is raised. The pools of a coming release are made ready by `prepare` and become
+the ones that serve by `apply`, in one step: no call ever sees a mix of two releases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sandbox.errors import ProtocolBrokenError, SandboxError
+from sandbox.output import OutputSink, Stream
+from sandbox.worker import Call, encode_call
+from scheduler.errors import NotFoundError, UnavailableError
+from scheduler.events import Ending, Event, HttpReply, Outcome
+from scheduler.function_logs import FunctionLogs
+from scheduler.functions import Function, Problem
+from scheduler.history import History
+from scheduler.live_bundle import Launchers, LiveBundle
+from scheduler.pool import CallTimedOutError, Pool
+
+if TYPE_CHECKING:
+    from scheduler.catalog import Diff
+    from scheduler.functions import AppDefinition
+
+_log = logging.getLogger("taak.scheduler")
+_PREPARED_AT_ONCE = 4
+_WARM_POOLS = 64  # functions whose sandbox is kept though nobody calls them
+
+Trace = tuple[str, str] | None
+Observer = Callable[[str, str, str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCounts:
+    """The workers of one function in numbers; calls, failures and cold_starts since the start."""
+
+    total: int = 0
+    busy: int = 0
+    spare: int = 0
+    waiting: int = 0
+    calls: int = 0
+    failures: int = 0
+    cold_starts: int = 0
+
+
+class Dispatcher:
+    """Owner of all pools."""
+
+    def __init__(
+        self,
+        launchers: Launchers,
+        logs: FunctionLogs,
+        history: History,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        observe: Observer = lambda *_: None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.logs = logs
+        self._launchers = launchers
+        self._history = history
+        self._spawn = spawn
+        self._observe = observe
+        self._environment = dict(environment or {})
+        self._pools: dict[str, Pool] = {}
+        self._prepared: dict[tuple[str, str], Pool] = {}
+        self._live: dict[str, LiveBundle] = {}
+        self._draining: set[Pool] = set()
+        self._definition: AppDefinition | None = None
+        self._closing = ""
+        self._loop = asyncio.get_running_loop()
+        self._ids = _Ids()
+
+    # -- calls
+
+    async def invoke(
+        self,
+        function: Function,
+        event: Event,
+        *,
+        trigger: str = "http",
+        trace: Trace = None,
+        invocation_id: str | None = None,
+    ) -> Outcome:
+        """Run the function once and return how it ended.
+
+        Raises:
+            BusyError: too many calls wait for this function.
+            UnavailableError: the platform is stopping.
+            NotFoundError: the function is no longer deployed.
+        """
+        call_id = bytes.fromhex(invocation_id.replace("-", "")) if invocation_id else self._ids()
+        pool = self._pools.get(function.name)
+        if pool is None or self._closing:
+            raise self._absent(function)
+        now = self._loop.time()
+        frame = encode_call(call_id, event, trace)
+        call = Call(call_id, frame, self._loop.create_future(), now)
+        pool.submit(call)
+        try:
+            outcome = _outcome(await call.future, call)
+        except (SandboxError, CallTimedOutError) as error:
+            outcome = _failure(error, call, self._loop.time())
+        if outcome.ending is not Ending.SUCCEEDED:
+            pool.failures += 1
+            self._tell(function.name, call_id, outcome)
+        self._observe(function.name, trigger, outcome.ending.value, self._loop.time() - now)
+        self._history.add(call_id, function.name, trigger, pool.function.bundle.digest, outcome)
+        return outcome
+
+    def workers(self, name: str) -> WorkerCounts:
+        """Return the numbers of a function; zeros when it has never been deployed."""
+        pool = self._pools.get(name)
+        if pool is None:
+            return WorkerCounts()
+        total = len(pool.workers)
+        busy = pool.busy
+        return WorkerCounts(
+            total, busy, total - busy, len(pool.waiting), pool.calls, pool.failures,
+            pool.cold_starts,
+        )  # fmt: skip
+
+    def load_error(self, name: str) -> tuple[str, str] | None:
+        """Return why a deployed function's code does not load, if it does not."""
+        pool = self._pools.get(name)
+        return pool.load_error if pool else None
+
+    def sandbox_report(self, name: str) -> Mapping[str, Any]:
+        """Return what stands around a function's code; a level of "" before its first start."""
+        pool = self._pools.get(name)
+        layers = dict(pool.live.layers) if pool else {}
+        layers.setdefault("level", "")
+        layers.setdefault("degraded_because", "")
+        if pool:
+            layers["imports_late_because"] = list(pool.live.unforkable)
+        return layers
+
+    # -- releases
+
+    async def prepare(self, current: AppDefinition, coming: AppDefinition) -> list[Problem]:
+        """Start the first worker of every function that is new or changed in `coming`."""
+        await self._discard()
+        serving = {f.name: f.bundle.digest for f in current.functions}
+        changed = [f for f in coming.functions if serving.get(f.name) != f.bundle.digest]
+        gate = asyncio.Semaphore(_PREPARED_AT_ONCE)
+        problems: list[Problem] = []
+        async with asyncio.TaskGroup() as group:
+            for function in changed:
+                pool = self._make(function, coming)
+                self._prepared[function.name, function.bundle.digest] = pool
+                group.create_task(self._prepare_one(pool, gate, problems))
+        return problems
+
+    def apply(self, diff: Diff) -> None:
+        """Let the new release serve; the old one answers what it has and ends."""
+        self._definition = diff.current
+        before, self._pools = self._pools, {}
+        for function in diff.current.functions:
+            self._pools[function.name] = self._pool_for(function, before.get(function.name))
+        kept = set(map(id, self._pools.values()))
+        for pool in before.values():
+            if id(pool) not in kept:
+                self._retire(pool)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new calls, wait for those that are here, then end all workers."""
+        self._closing = "the platform is stopping"
+        pools = [*self._pools.values(), *self._prepared.values(), *self._draining]
+        for pool in pools:
+            pool.drain()
+        try:
+            async with asyncio.timeout(timeout_s):
+                for pool in pools:
+                    await pool.closed.wait()
+        except TimeoutError:
+            _log.warning("calls still ran after %g s; they are ended", timeout_s)
+        for pool in pools:
+            pool.kill()
+
+    def _absent(self, function: Function) -> Exception:
+        if self._closing:
+            return UnavailableError(self._closing)
+        return NotFoundError(f"function '{function.name}' is not deployed")
+
+    def _pool_for(self, function: Function, serving: Pool | None) -> Pool:
+        if serving is not None and serving.function.bundle.digest == function.bundle.digest:
+            serving.function = function
+            return serving
+        prepared = self._prepared.pop((function.name, function.bundle.digest), None)
+        assert self._definition is not None
+        return prepared or self._make(function, self._definition)
+
+    def _make(self, function: Function, definition: AppDefinition) -> Pool:
+        digest = function.bundle.digest
+        live = self._live.get(digest)
+        if live is None or not live.pools:
+            together = tuple(f for f in definition.functions if f.bundle.digest == digest)
+            live = LiveBundle(
+                function.bundle, together, self._launchers, self._sink, self._environment
+            )
+            self._live[digest] = live
+        return Pool(function, live, self.logs, self._spawn)
+
+    async def _prepare_one(
+        self, pool: Pool, gate: asyncio.Semaphore, problems: list[Problem]
+    ) -> None:
+        async with gate:
+            error = await pool.warm()
+            if error is not None:
+                where = pool.function.script_file
+                text = "\n".join(filter(None, error))
+                owner = pool.function.name
+                problems.append(Problem(where, text, field="import", owner=owner))
+            elif len(self._pools) + len(self._prepared) > _WARM_POOLS:
+                pool.cool()
+
+    def _retire(self, pool: Pool) -> None:
+        self._draining.add(pool)
+        pool.drain()
+        self._spawn(self._watch(pool))
+
+    async def _watch(self, pool: Pool) -> None:
+        await pool.closed.wait()
+        self._draining.discard(pool)
+        digest = pool.function.bundle.digest
+        if (live := self._live.get(digest)) is not None and not live.pools:
+            del self._live[digest]
+
+    async def _discard(self) -> None:
+        """End what was prepared for a release that was refused."""
+        prepared, self._prepared = self._prepared, {}
+        for pool in prepared.values():
+            self._retire(pool)
+
+    def _tell(self, name: str, call_id: bytes, outcome: Outcome) -> None:
+        """Put a failure into the function's own log, where its author looks."""
+        self.logs.failure(name, call_id.hex(), outcome.error, outcome.detail)
+
+    def _sink(self, name: str) -> OutputSink:
+        return _BundleSink(self.logs, name)
+
+
+class _BundleSink:
+    """What a bundle prints while it is imported."""
+
+    def __init__(self, logs: FunctionLogs, name: str) -> None:
+        self._logs = logs
+        self._name = name
+
+    def write(self, stream: Stream, chunk: bytes) -> None:
+        self._logs.raw(self._name, "", stream, chunk)
+
+    def close(self) -> None:
+        pass
+
+
+class _Ids:
+    """Random 128-bit ids; the system is asked for 256 of them at a time."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._at = 0
+
+    def __call__(self) -> bytes:
+        at = self._at
+        if at >= len(self._pool):
+            self._pool = os.urandom(16 * 256)
+            at = 0
+        self._at = at + 16
+        return self._pool[at : at + 16]
+
+
+def _outcome(reply: tuple[int, int, Any], call: Call) -> Outcome:
+    status, exec_us, payload = reply
+    wait_s = call.sent_at - call.queued_at
+    if status == 0:
+        match payload:
+            case [int(code), list(headers), bytes(body)]:
+                http = HttpReply(code, tuple(map(tuple, headers)), body)
+                return Outcome(Ending.SUCCEEDED, http, "", "", exec_us / 1e6, wait_s, call.cold)
+            case _:
+                return Outcome(Ending.SUCCEEDED, None, "", "", exec_us / 1e6, wait_s, call.cold)
+    line, detail = _texts(payload)
+    ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED
+    return Outcome(ending, None, line, detail, exec_us / 1e6, wait_s, call.cold)
+
+
+def _texts(payload: Any) -> tuple[str, str]:
+    match payload:
+        case [str(line), str(detail)]:
+            return line, detail
+        case _:
+            return "the worker reported an unreadable failure", ""
+
+
+def _failure(error: Exception, call: Call, now: float) -> Outcome:
+    wait_s = max(call.sent_at - call.queued_at, 0.0)
+    exec_s = now - call.sent_at if call.sent_at else 0.0
+    match error:
+        case CallTimedOutError():
+            ending = Ending.TIMED_OUT
+        case ProtocolBrokenError():
+            ending = Ending.BROKEN
+        case _:
+            ending = Ending.DIED
+    return Outcome(ending, None, str(error), "", exec_s, wait_s, call.cold)

@@ -1,0 +1,160 @@
+"""From a job's definition to a running process: private copy, command, environment.
+
+Both kinds of jobs start their program here. What is done with its end is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from sandbox.interpreters import command, find_python
+from sandbox.output import OutputSink
+from sandbox.spec import Exit, SandboxSpec
+from scheduler.errors import SchedulerError
+from scheduler.functions import Job, key
+from scheduler.job_environment import Occasion, job_environment, split_arguments
+from scheduler.job_folders import JobFolders
+from scheduler.job_settings import JobSettings
+from scheduler.working_copy import WorkingCopy
+
+
+class Process(Protocol):
+    """A running program with everything that it has started."""
+
+    @property
+    def pid(self) -> int:
+        """Return the process id on this machine."""
+
+    async def wait(self) -> Exit:
+        """Return once the program has ended, its tree is gone and its output is read."""
+
+    def terminate(self) -> None:
+        """Ask the whole tree to end."""
+
+    async def kill(self) -> Exit:
+        """End the whole tree now."""
+
+
+class Launcher(Protocol):
+    """What starts programs."""
+
+    async def run(self, spec: SandboxSpec, sink: OutputSink) -> Process:
+        """Start a program; SpawnFailedError if it cannot be."""
+
+
+class ScriptVanishedError(SchedulerError):
+    """The entry script was there at deployment and is gone now; the start fails with this."""
+
+
+async def watch_over(process: Process, *watches: Coroutine[Any, Any, None]) -> Exit:
+    """Wait for the end of a process with watches beside it; they end with it.
+
+    By whatever path this is left, nothing of the process stays.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(watch) for watch in watches]
+            ended = await process.wait()
+            for watch in beside:
+                watch.cancel()
+    except BaseException:
+        await process.kill()
+        raise
+    return ended
+
+
+Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Everything about a start but the start itself, so that it can be logged before."""
+
+    spec: SandboxSpec
+    script_line: str
+    change: str = ""  # why the private copy was made anew
+
+
+@dataclass
+class JobPrograms:
+    """Makes programs of jobs, and keeps the private copies that they run in.
+
+    Attributes:
+        offload: runs blocking file work; a thread unless a test wants it inline.
+    """
+
+    folders: JobFolders
+    instance: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    offload: Offload = asyncio.to_thread
+    inherited: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    _copies: dict[tuple[str, str], WorkingCopy] = field(default_factory=dict)
+
+    async def prepare(self, job: Job, occasion: Occasion) -> Program:
+        """Return what is to be started; brings the private copy up to date on the way."""
+        program: Program = await self.offload(partial(self._prepare, job, occasion))
+        return program
+
+    async def discard(self, job: Job) -> None:
+        """Remove the private copy of a job that is gone."""
+        copy = self._copies.pop((job.kind.value, key(job.name)), None)
+        if copy is not None:
+            await self.offload(copy.discard)
+
+    def _prepare(self, job: Job, occasion: Occasion) -> Program:
+        working, change = self._working_folder(job)
+        script = working / job.script
+        if not script.is_file():
+            raise ScriptVanishedError(f"The script {job.script} is no longer in {working}.")
+        path = self.inherited.get("PATH", os.defpath)
+        start = command(
+            script,
+            split_arguments(occasion.arguments),
+            which=partial(shutil.which, path=path),
+            python=self._python(job) or find_python(path) or "",
+        )
+        environment = job_environment(
+            job,
+            occasion,
+            working=working,
+            folders=self.folders,
+            instance=self.instance,
+            inherited=self.inherited,
+        )
+        self.folders.data(job).mkdir(parents=True, exist_ok=True)
+        spec = SandboxSpec(
+            name=f"{job.kind.value}-{job.name}",
+            cwd=str(script.parent),
+            argv=start.argv,
+            env={**start.environment, **environment},
+        )
+        line = f"Run script '{script.name}' with script host - '{start.host_name}'"
+        return Program(spec, line, change)
+
+    def _working_folder(self, job: Job) -> tuple[Path, str]:
+        if job.is_in_place:
+            return job.live_folder, ""
+        copies = self._copies
+        slot = (job.kind.value, key(job.name))
+        copy = copies.setdefault(slot, WorkingCopy(self.folders.working(job)))
+        working, change = copy.prepare(job.folder)
+        _allow_execution(working / job.script)
+        return working, change
+
+    def _python(self, job: Job) -> str:
+        ours = job.settings.get("taak")
+        chosen = ours.get("python") if isinstance(ours, Mapping) else None
+        return chosen if isinstance(chosen, str) else JobSettings.of(job, self.settings).python
+
+
+def _allow_execution(script: Path) -> None:
+    """Make a program in our own copy executable: archives made on Windows do not say so."""
+    if script.suffix.lower() == ".exe" and script.is_file():
+        script.chmod(script.stat().st_mode | 0o100)

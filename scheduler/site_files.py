@@ -1,0 +1,117 @@
+"""From the files that people edit to a release: look, wait until nobody writes, copy.
+
+Owns the patience with writers. Knows nothing of manifests or of what serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scheduler.clock import Clock
+from scheduler.file_index import FileChangedError, Index, merged, scan, with_digests
+from scheduler.functions import Problem
+from scheduler.job_manifest import JobRoot, outer_job_roots
+from scheduler.releases import Release, Releases
+
+_NS = 1_000_000_000
+
+
+class SiteFiles:
+    """The site and the job folders outside of it.
+
+    `settle_s` is how long files must have been quiet; after `patience_s` a file that is written
+    without a pause keeps its last deployed content, so that one log file among the code does not
+    stop every deployment.
+    """
+
+    def __init__(
+        self,
+        site: Path,
+        home: Path,
+        releases: Releases,
+        clock: Clock,
+        *,
+        settle_s: float,
+        patience_s: float,
+    ) -> None:
+        self._site = Path(os.path.abspath(site))
+        self._home = Path(os.path.abspath(home))
+        self._releases = releases
+        self._clock = clock
+        self._settle_s = settle_s
+        self._patience_s = patience_s
+        self._known: Index | None = None  # of the newest release, with digests
+
+    def outer_roots(self, settings: Mapping[str, str]) -> Sequence[JobRoot]:
+        """Return the job folders outside of the site."""
+        return outer_job_roots(self._site, self._home, settings)
+
+    async def look(self, settings: Mapping[str, str]) -> Index:
+        """Return what the files are now, without reading them."""
+        return await asyncio.to_thread(self._scan, self.outer_roots(settings))
+
+    async def release(self, seen: Index, settings: Mapping[str, str]) -> Release:
+        """Return the release of the files once they are quiet.
+
+        Raises FileChangedError if they never are, OSError if they cannot be read or copied.
+        """
+        deadline = self._clock.monotonic() + self._patience_s
+        while True:
+            seen = await self._settled(seen, settings, deadline)
+            try:
+                return await asyncio.to_thread(self._build, seen)
+            except FileChangedError:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                seen = await self.look(settings)
+
+    async def _settled(self, seen: Index, settings: Mapping[str, str], deadline: float) -> Index:
+        while (wait_s := self._quiet_in(seen)) > 0:
+            await self._clock.sleep(wait_s)
+            again = await self.look(settings)
+            restless = again.changed_since(seen)
+            if not restless:
+                return again
+            if self._clock.monotonic() >= deadline:
+                return self._without(again, restless)
+            seen = again
+        return seen
+
+    def _quiet_in(self, seen: Index) -> float:
+        """Return how long to wait until the newest change is old enough.
+
+        A change time in the future comes from another machine's clock: the full time is waited.
+        """
+        age_s = self._clock.now().timestamp() - seen.changed_ns / _NS
+        return self._settle_s if age_s < 0 else self._settle_s - age_s
+
+    def _without(self, index: Index, restless: frozenset[str]) -> Index:
+        """Return the index with the last deployed state of files that are never quiet."""
+        entries, problems = dict(index.entries), list(index.problems)
+        for path in sorted(restless & entries.keys()):
+            known = self._known.entries.get(path) if self._known else None
+            told = "left out" if known is None else "deployed as it was before"
+            message = f"is being written all the time and is {told}; write it outside of the app"
+            problems.append(Problem(path, message, warning=True))
+            del entries[path]
+            if known is not None:
+                entries[path] = known
+        return replace(index, entries=entries, problems=tuple(problems))
+
+    def _scan(self, outer: Sequence[JobRoot]) -> Index:
+        skip = frozenset({str(self._home)})
+        if not self._site.is_dir():
+            # A folder that is gone is no empty app: it is being moved, or a disk is missing.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._site))
+        site = scan(self._site, skip=skip)
+        return merged(site, {root.folder: scan(root.live, skip=skip) for root in outer})
+
+    def _build(self, seen: Index) -> Release:
+        release = self._releases.build(with_digests(seen, self._known))
+        self._known = release.index
+        return release

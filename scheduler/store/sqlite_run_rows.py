@@ -1,0 +1,171 @@
+"""Statements about runs, for every noun that writes them. All happen inside an operation."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from scheduler.errors import NotFoundError
+from scheduler.run import Run, is_final
+from scheduler.store.sqlite_rows import (
+    KIND_CODES,
+    RUN_SELECT,
+    STATE_CODES,
+    US_PER_MINUTE,
+    micros,
+    run_from,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scheduler.store.port_runs import NewRun
+    from scheduler.store.sqlite_transaction import Rows, Transaction
+
+_COLUMNS = (
+    "id, series, origin, kind, state, attempt, exit_code, wait_us, exec_us, "
+    "created_at, started_at, ended_at, trigger, public_id"
+)
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# One statement takes many rows: each statement is one hand-over of the interpreter lock, and a
+# busy event loop makes every hand-over wait. Few sizes, so that all stay prepared.
+_SIZES = (256, 32, 4, 1)
+_INSERTS = {
+    size: f"INSERT INTO runs ({_COLUMNS}) VALUES {', '.join([_ROW] * size)}" for size in _SIZES
+}
+
+_UPDATE = (
+    "UPDATE runs SET origin = ?, state = ?, attempt = ?, exit_code = ?, wait_us = ?, exec_us = ?, "
+    "started_at = ?, ended_at = ?, public_id = ? WHERE id = ?"
+)
+_TEXTS = (
+    "INSERT INTO run_texts (run_id, parent, reason, arguments) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET reason = excluded.reason"
+)
+_COUNT = (
+    "INSERT INTO run_minutes (series, minute, state, count, sum_us, max_us) "
+    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, "
+    "sum_us = sum_us + excluded.sum_us, max_us = max(max_us, excluded.max_us)"
+)
+
+
+def load_run(rows: Rows, run_id: int) -> Run | None:
+    """Return the run with this id."""
+    row = rows.one(RUN_SELECT + "WHERE r.id = ?", (run_id,))
+    return None if row is None else run_from(row)
+
+
+def need_run(rows: Rows, run_id: int) -> Run:
+    """Return the run with this id, which must exist."""
+    run = load_run(rows, run_id)
+    if run is None:
+        raise NotFoundError(f"run {run_id} does not exist")
+    return run
+
+
+def insert_run(tx: Transaction, new: NewRun) -> Run:
+    """Add one run; return it with its id."""
+    run_id = _next_id(tx)
+    insert_rows(tx, [_values(tx, new, run_id)])
+    run = new.numbered(run_id)
+    if run.reason or run.arguments or run.parent is not None:
+        tx.execute(_TEXTS, (run_id, run.parent, run.reason, run.arguments))
+    if is_final(run.state):
+        _count(tx, run)
+    return run
+
+
+def insert_many(tx: Transaction, news: Sequence[NewRun]) -> None:
+    """Add ended runs and their counters, in few statements."""
+    first = _next_id(tx)
+    rows = [_values(tx, new, first + place) for place, new in enumerate(news)]
+    insert_rows(tx, rows)
+    texts = [
+        (first + place, new.parent, new.reason, new.arguments)
+        for place, new in enumerate(news)
+        if new.reason or new.arguments or new.parent is not None
+    ]
+    if texts:
+        tx.executemany(_TEXTS, texts)
+    tx.executemany(_COUNT, _counters(rows))
+
+
+def insert_rows(tx: Transaction, rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows of `_values`, as many a statement as there are."""
+    done = 0
+    for size in _SIZES:
+        while len(rows) - done >= size:
+            part = rows[done : done + size]
+            tx.execute(_INSERTS[size], part[0] if size == 1 else list(chain.from_iterable(part)))
+            done += size
+
+
+def save_run(tx: Transaction, before: Run, run: Run) -> Run:
+    """Write what a step changed; count it if it has just ended."""
+    tx.execute(
+        _UPDATE,
+        (
+            tx.origin(run.instance, run.release),
+            STATE_CODES[run.state],
+            run.attempt,
+            run.exit_code,
+            round(run.wait_ms * 1000),
+            round(run.exec_ms * 1000),
+            micros(run.started_at),
+            micros(run.ended_at),
+            run.public_id,
+            run.id,
+        ),
+    )
+    if run.reason != before.reason:
+        tx.execute(_TEXTS, (run.id, run.parent, run.reason, run.arguments))
+    if is_final(run.state) and not is_final(before.state):
+        _count(tx, run)
+    return run
+
+
+def _next_id(tx: Transaction) -> int:
+    """Return the id of the next row: given out here, so that a batch knows its ids."""
+    row = tx.one("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
+    return 1 if row is None else int(row[0]) + 1
+
+
+def _values(tx: Transaction, new: NewRun, run_id: int) -> tuple[Any, ...]:
+    return (
+        run_id,
+        tx.series(new.kind, new.name),
+        tx.origin(new.instance, new.release),
+        KIND_CODES[new.kind],
+        STATE_CODES[new.state],
+        new.attempt,
+        new.exit_code,
+        round(new.wait_ms * 1000),
+        round(new.exec_ms * 1000),
+        micros(new.created_at),
+        micros(new.started_at),
+        micros(new.ended_at),
+        new.trigger,
+        new.public_id,
+    )
+
+
+def _count(tx: Transaction, run: Run) -> None:
+    minute = micros(run.ended_at or run.created_at) // US_PER_MINUTE
+    spent = round(run.exec_ms * 1000)
+    series = tx.series(run.kind, run.name)
+    tx.execute(_COUNT, (series, minute, STATE_CODES[run.state], 1, spent, spent))
+
+
+def _counters(rows: list[tuple[Any, ...]]) -> list[tuple[int, ...]]:
+    """Sum up rows of `_values` by series, minute and state, so that each is one statement."""
+    sums: dict[tuple[int, int, int], list[int]] = {}
+    for _, series, _, _, state, _, _, _, spent, created_at, _, ended_at, _, _ in rows:
+        place = (series, (ended_at or created_at) // US_PER_MINUTE, state)
+        entry = sums.get(place)
+        if entry is None:
+            sums[place] = [1, spent, spent]
+        else:
+            entry[0] += 1
+            entry[1] += spent
+            entry[2] = max(entry[2], spent)
+    return [(*place, *entry) for place, entry in sums.items()]

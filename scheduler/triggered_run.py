@@ -1,0 +1,245 @@
+"""One run of a triggered job, from its acceptance to its recorded end (webjobs.md 5.1).
+
+Whatever goes wrong here ends the run, never the platform: the end is a verdict, written to the log,
+to the status file and to the store. Who may run when is decided in `triggered.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from sandbox.errors import SandboxError
+from sandbox.spec import Exit
+from scheduler.clock import Clock
+from scheduler.errors import ConflictError, SchedulerError, UnavailableError
+from scheduler.functions import Job
+from scheduler.idle_rule import IdleRule
+from scheduler.job_environment import Occasion
+from scheduler.job_folders import JobFolders, NamedJob, RunStatus
+from scheduler.job_log import Level, LogFile
+from scheduler.job_output import RUN_BYTES, JobOutput
+from scheduler.job_program import JobPrograms, Launcher, Process, Program, watch_over
+from scheduler.job_settings import JobSettings
+from scheduler.run import Run, RunState
+from scheduler.store.port import Store
+
+_log = logging.getLogger("taak.jobs")
+
+#: The words of Kudu's status file; it knows fewer than we do.
+KUDU_WORDS = {
+    RunState.QUEUED: "Initializing",
+    RunState.INITIALIZING: "Initializing",
+    RunState.RUNNING: "Running",
+    RunState.SUCCESS: "Success",
+    RunState.FAILED: "Failed",
+    RunState.TIMED_OUT: "Failed",
+    RunState.OUT_OF_MEMORY: "Failed",
+    RunState.ABORTED: "Aborted",
+    RunState.CANCELLED: "Aborted",
+}
+
+_IDLE_LOOK_S = 1.0
+#: How long we try to tell the store how a run ended; the status file has it at once.
+_RECORD_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+class Verdict(NamedTuple):
+    """How a run ended; `line` is what the job's log says about it as an error."""
+
+    state: RunState
+    reason: str = ""
+    line: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlace:
+    """What every run is carried out with."""
+
+    launcher: Launcher
+    store: Store
+    folders: JobFolders
+    programs: JobPrograms
+    instance: str
+    clock: Clock
+    cpu_ticks: Callable[[int], int | None]
+
+
+class TriggeredRun:
+    """A run in progress.
+
+    Attributes:
+        run: its row, as last recorded.
+        asked: the verdict that somebody asked for; the first one stands.
+    """
+
+    def __init__(self, place: RunPlace, job: Job, run: Run, settings: JobSettings) -> None:
+        self.job = job
+        self.run = run
+        self.asked: Verdict | None = None
+        self._grace_s = 0.0
+        self._ending = asyncio.Event()
+        self._place = place
+        self._settings = settings
+        path = place.folders.output_log(job, run.public_id)
+        self._log = LogFile(path, instance=place.instance, now=place.clock.now)
+
+    def end(self, verdict: Verdict, *, grace_s: float = 0.0) -> None:
+        """Ask the run to end: SIGTERM, and after the grace SIGKILL."""
+        if self.asked is None:
+            self.asked, self._grace_s = verdict, grace_s
+            self._ending.set()
+
+    def accepted(self) -> None:
+        """Write the first status; the log file exists from here on."""
+        self._show(RunState.INITIALIZING)
+
+    async def carry_out(self) -> Run:
+        """Run to the end and return the final row."""
+        verdict = await self._verdict()
+        ended_at = self._place.clock.now()
+        self._show(verdict.state, ended_at)
+        if verdict.line:
+            self._log.error(verdict.line)
+        return await self._record_end(verdict, ended_at)
+
+    async def _verdict(self) -> Verdict:
+        try:
+            return await self._execute()
+        except (SandboxError, SchedulerError, OSError) as error:
+            return Verdict(RunState.FAILED, str(error), f"Job failed: {error}")
+        except Exception as error:  # noqa: BLE001 - the boundary of a run: it ends, nothing else
+            _log.exception("run %s of job %s failed", self.run.public_id, self.job.name)
+            told = f"{type(error).__name__}: {error}"
+            return Verdict(RunState.FAILED, told, f"Job failed: {told}")
+
+    async def _execute(self) -> Verdict:
+        occasion = Occasion(run_id=self.run.public_id, arguments=self.run.arguments)
+        program = await self._place.programs.prepare(self.job, occasion)
+        if program.change:
+            self._log.info(program.change)
+        self._log.info(program.script_line)
+        if self.asked is not None:
+            return self.asked
+        self._show(RunState.RUNNING)
+        await self._record_start()
+        ended = await self._supervise(program)
+        return self.asked or _verdict_of(ended)
+
+    async def _supervise(self, program: Program) -> Exit:
+        clock = self._place.clock
+        output = JobOutput(self._log, limit_bytes=RUN_BYTES, monotonic=clock.monotonic)
+        process = await self._place.launcher.run(program.spec, output)
+        return await watch_over(
+            process,
+            self._end_when_asked(process),
+            self._abort_when_hung(process, output, program),
+        )
+
+    async def _end_when_asked(self, process: Process) -> None:
+        await self._ending.wait()
+        if self._grace_s > 0:
+            process.terminate()
+            await self._place.clock.sleep(self._grace_s)
+        self._log.warn("WebJob process was aborted")
+        await process.kill()
+
+    async def _abort_when_hung(self, process: Process, output: JobOutput, program: Program) -> None:
+        clock, place = self._place.clock, self._place
+        timeout_s = self._settings.idle_timeout_s
+        rule = IdleRule(timeout_s, clock.monotonic())
+        while True:
+            await clock.sleep(_IDLE_LOOK_S)
+            if rule.is_hung(
+                clock.monotonic(), output.last_write, lambda: place.cpu_ticks(process.pid)
+            ):
+                break
+        spent = f"no output nor CPU activity for {timeout_s + 1} seconds"
+        self._log.append(
+            Level.ERR,
+            [
+                (
+                    f"Command '{' '.join(program.spec.argv)}' was aborted due to {spent}. You can "
+                    "increase the SCM_COMMAND_IDLE_TIMEOUT app setting (or WEBJOBS_IDLE_TIMEOUT if "
+                    "this is a WebJob) if needed."
+                )
+            ],
+        )
+        self.end(Verdict(RunState.TIMED_OUT, f"idle_timeout: {spent}", f"Job failed: {spent}"))
+
+    # --- What others see
+
+    def _show(self, state: RunState, ended_at: datetime | None = None) -> None:
+        show_status(self._place.folders, self.job, self.run, KUDU_WORDS[state], ended_at)
+        self._log.status(KUDU_WORDS[state])
+
+    async def _record_start(self) -> None:
+        try:
+            self.run = await self._place.store.update_run(
+                self.run.id, RunState.RUNNING, started_at=self._place.clock.now()
+            )
+        except UnavailableError as error:  # the job can run all the same; its end is recorded
+            _log.warning("run %s: its start is not recorded: %s", self.run.public_id, error)
+
+    async def _record_end(self, verdict: Verdict, ended_at: datetime) -> Run:
+        started_at = self.run.started_at
+        final = replace(
+            self.run,
+            state=verdict.state,
+            reason=verdict.reason,
+            exit_code=verdict.exit_code,
+            ended_at=ended_at,
+            exec_ms=(ended_at - started_at).total_seconds() * 1000 if started_at else 0.0,
+        )
+        for pause_s in _RECORD_PAUSES_S:
+            try:
+                return await record_end(self._place.store, final)
+            except UnavailableError as error:
+                _log.warning("run %s: its end is not recorded yet: %s", final.public_id, error)
+                await self._place.clock.sleep(pause_s)
+        return final  # the next start of the platform takes it from the status file
+
+
+async def record_end(store: Store, final: Run) -> Run:
+    """Write a final row; one that is final already stays as it is and is returned."""
+    try:
+        return await store.update_run(
+            final.id,
+            final.state,
+            ended_at=final.ended_at,
+            exit_code=final.exit_code,
+            reason=final.reason,
+            exec_ms=final.exec_ms,
+        )
+    except ConflictError:
+        return await store.get_run(final.id) or final
+
+
+def show_status(
+    folders: JobFolders, job: NamedJob, run: Run, word: str, ended_at: datetime | None
+) -> None:
+    """Write the status file; it is for others to read, so a failure is told and nothing more."""
+    try:
+        status = RunStatus(run.trigger, word, run.created_at, ended_at)
+        folders.write_run_status(job, run.public_id, status)
+    except OSError as error:
+        _log.warning("the status of run %s cannot be written: %s", run.public_id, error)
+
+
+def _verdict_of(ended: Exit) -> Verdict:
+    if ended.ok:
+        return Verdict(RunState.SUCCESS, exit_code=0)
+    if ended.signal is not None:
+        code = 128 + ended.signal  # as a shell tells it, so that the line keeps its number
+        return Verdict(
+            RunState.FAILED, str(ended), f"Job failed due to exit code {code} ({ended})", code
+        )
+    if ended.code is None:
+        return Verdict(RunState.FAILED, str(ended), "Job failed: its process vanished")
+    line = f"Job failed due to exit code {ended.code}"
+    return Verdict(RunState.FAILED, str(ended), line, ended.code)

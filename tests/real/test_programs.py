@@ -1,0 +1,145 @@
+"""Programs in sandboxes, with real processes and signals: start, output, end of the whole tree."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+from sandboxes import Lines, alive, launchers, shell, until
+
+from sandbox.errors import SpawnFailedError
+from sandbox.spec import ResourceLimits, SandboxSpec
+
+pytestmark = [pytest.mark.real, pytest.mark.core]
+
+DAEMONS = """
+for i in 1 2 3; do setsid sh -c 'setsid sleep 300 & echo $!; sleep 300' & done
+sleep 0.3
+"""
+
+
+async def test_a_program_runs_with_its_streams_apart_and_its_exit_code_told() -> None:
+    """stdout, stderr and exit code arrive; nothing of our environment does."""
+    os.environ["TAAK_TEST_SECRET"] = "s3cret"
+    sink = Lines()
+    async with launchers() as both:
+        process = await both.run(shell("echo out; echo err >&2; env; exit 7", A="b"), sink)
+        exit_ = await process.wait()
+    assert exit_.code == 7
+    assert "out\n" in sink.out
+    assert sink.err == "err\n"
+    assert "s3cret" not in sink.out
+    assert "A=b\n" in sink.out
+    assert sink.closed.is_set()
+
+
+async def test_a_program_that_cannot_start_says_which_step_failed() -> None:
+    """A missing program and a missing directory are told by name; the next program runs."""
+    async with launchers() as both:
+        with pytest.raises(SpawnFailedError, match=r"exec: No such file.*/bin/nope"):
+            await both.run(SandboxSpec(name="x", cwd="/", argv=("/bin/nope",)), Lines())
+        with pytest.raises(SpawnFailedError, match="chdir: No such file"):
+            await both.run(SandboxSpec(name="x", cwd="/none", argv=("/bin/true",)), Lines())
+        assert (await (await both.run(shell("exit 0"), Lines())).wait()).ok
+
+
+async def test_the_tree_ends_with_the_program_also_its_daemons() -> None:
+    """Processes in sessions of their own are gone when the run is over."""
+    sink = Lines()
+    async with launchers() as both:
+        process = await both.run(shell(DAEMONS), sink)
+        assert (await process.wait()).ok
+        pids = [int(line) for line in sink.out.split()]
+        assert len(pids) == 3
+        assert not any(alive(pid) for pid in pids)
+
+
+async def test_terminate_reaches_every_process_and_kill_ends_what_ignores_it() -> None:
+    """SIGTERM goes to the whole tree; a program that ignores it is ended by kill()."""
+    sink = Lines()
+    async with launchers() as both:
+        script = "trap 'echo told' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done'"
+        process = await both.run(shell(script), sink)
+        await until(lambda: sink.out.strip(), "the first line")
+        process.terminate()
+        assert alive(process.pid)
+        exit_ = await process.kill()
+        assert exit_.signal == signal.SIGKILL or exit_.code is not None
+        assert not alive(int(sink.out.split()[0]))
+
+
+async def test_an_init_that_is_killed_takes_its_tree_with_it() -> None:
+    """kill -9 of the trusted root of a sandbox leaves nothing running."""
+    sink = Lines()
+    async with launchers() as both:
+        process = await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
+        await until(lambda: sink.out.strip(), "the daemon's pid")
+        with open(f"/proc/{process.pid}/stat") as stat:
+            init = int(stat.read().rpartition(")")[2].split()[1])
+        os.kill(init, signal.SIGKILL)
+        exit_ = await process.wait()
+        assert exit_ == (None, None)
+        await until(lambda: not alive(process.pid), "the program's end")
+        await until(lambda: not alive(int(sink.out)), "the daemon's end")
+
+
+async def test_sandboxes_outlive_their_launcher_and_new_ones_come() -> None:
+    """kill -9 of the launcher costs no running program; the next starts from another launcher."""
+    sink = Lines()
+    async with launchers() as both:
+        process = await both.run(shell("echo one; read x < /dev/null; sleep 0.5; echo two"), sink)
+        await until(lambda: "one" in sink.out, "the first line")
+        old = both.preloaded.pid
+        os.kill(old, signal.SIGKILL)
+        await until(lambda: both.preloaded.pid != old, "another launcher")
+        again = await both.run(shell("exit 4"), Lines())
+        assert (await again.wait()).code == 4
+        assert (await process.wait()).ok
+    assert sink.out == "one\ntwo\n"
+
+
+async def test_a_flood_of_output_blocks_neither_program_nor_loop() -> None:
+    """64 MB of output are read while the loop goes on turning."""
+    sink = Lines()
+    got = 0
+
+    def count(_stream: object, chunk: bytes) -> None:
+        nonlocal got
+        got += len(chunk)
+
+    sink.write = count  # type: ignore[method-assign]
+    turns = 0
+    async with launchers() as both:
+        process = await both.run(shell("head -c 64000000 /dev/zero"), sink)
+        waiting = asyncio.ensure_future(process.wait())
+        while not waiting.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+    assert waiting.result().ok
+    assert got == 64_000_000
+    assert turns > 3
+
+
+async def test_resource_limits_hold_in_the_program() -> None:
+    """The open-files limit of the spec is the limit that the program sees."""
+    sink = Lines()
+    spec = shell("ulimit -n; ulimit -c")
+    limits = ResourceLimits(open_files=77)
+    async with launchers() as both:
+        process = await both.run(
+            SandboxSpec(name="x", cwd="/", argv=spec.argv, env=spec.env, limits=limits), sink
+        )
+        await process.wait()
+    assert sink.out.split() == ["77", "0"]
+
+
+async def test_nothing_is_left_when_the_launchers_end() -> None:
+    """Programs still running when the platform stops are gone with it."""
+    sink = Lines()
+    async with launchers() as both:
+        await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
+        await until(lambda: sink.out.strip(), "the daemon's pid")
+        launcher = both.preloaded.pid
+    assert not alive(launcher)
