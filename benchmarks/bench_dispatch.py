@@ -73,23 +73,29 @@ def _rounds(subjects: list[Subject], connections: int, rounds: int) -> None:
 
 
 def _figures(subjects: list[Subject], connections: int) -> list[Figure]:
-    bare, figures = subjects[0], list[Figure]()
+    bare = subjects[0]
+    figures: list[Figure] = []
     for subject in subjects:
-        key = f"dispatch.c{connections}.{subject.name}"
-        p50, p99 = (
-            statistics.median(getattr(load, name) for load in subject.loads)
-            for name in ("p50_us", "p99_us")
-        )
-        errors = sum(load.errors for load in subject.loads)
-        note = f"p50 {p50:.0f} us, p99 {p99:.0f} us, {generator()}"
-        note += f", {errors} ERRORS" if errors else ""
-        figures += [
-            Figure(key, statistics.median(subject.rates()), "req/s", "higher", note),
-            Figure(f"{key}.p50", p50, "us", "lower"),
-            Figure(f"{key}.p99", p99, "us", "lower"),
-            Figure(f"{key}.cpu", statistics.median(subject.cpu_us), "us/req", "lower"),
-        ]
-        if subject is not bare:
-            ratio = median_ratio(subject.rates(), bare.rates())
-            figures.append(Figure(f"{key}.ratio", ratio, "x bare", "higher"))
+        ratio = median_ratio(subject.rates(), bare.rates())
+        figures += _of_one(f"dispatch.c{connections}.{subject.name}", subject, ratio)
     return figures
+
+
+def _of_one(key: str, subject: Subject, ratio: float) -> list[Figure]:
+    """Return one line of the table, and its parts for the document."""
+    loads = subject.loads
+    p50 = statistics.median(load.p50_us for load in loads)
+    p99 = statistics.median(load.p99_us for load in loads)
+    cpu = statistics.median(subject.cpu_us)
+    errors = sum(load.errors for load in loads)
+    note = f"{ratio:.2f} x bare, p50 {p50:.0f} us, p99 {p99:.0f} us, CPU {cpu:.1f} us/req"
+    note += f", {errors} ERRORS" if errors else ""
+    rate = statistics.median(subject.rates())
+    return [
+        Figure(key, rate, "req/s", "higher", f"{note} ({generator()})"),
+        Figure(f"{key}.ratio", ratio, "x bare", "higher", detail=True),
+        Figure(f"{key}.p50", p50, "us", "lower", detail=True),
+        Figure(f"{key}.p99", p99, "us", "lower", detail=True),
+        Figure(f"{key}.cpu", cpu, "us/req", "lower", detail=True),
+        Figure(f"{key}.errors", errors, "answers", "lower", detail=True),
+    ]

@@ -33,8 +33,8 @@ def _figures(name: str, results: list[tuple[float, int, int]]) -> list[Figure]:
     note = f"max {max(spent) * 1e3:.0f} ms; {failed} of {calls} calls failed meanwhile"
     return [
         Figure(name, statistics.median(spent) * 1e3, "ms", "lower", note),
-        Figure(f"{name}.p90", quantile(spent, 0.9) * 1e3, "ms", "lower"),
-        Figure(f"{name}.failed", failed, "calls", "lower"),
+        Figure(f"{name}.p90", quantile(spent, 0.9) * 1e3, "ms", "lower", detail=True),
+        Figure(f"{name}.failed", failed, "calls", "lower", detail=True),
     ]
 
 

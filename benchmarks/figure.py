@@ -19,13 +19,17 @@ OUT = Path(__file__).resolve().parent / "out"
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value. `better` says which way is good: "higher" or "lower"."""
+    """One measured value. `better` says which way is good: "higher" or "lower".
+
+    A `detail` stands in the document only; the table has it in another figure's note.
+    """
 
     name: str
     value: float
     unit: str
     better: str
     note: str = ""
+    detail: bool = False
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -42,7 +46,9 @@ def quantile(values: Iterable[float], part: float) -> float:
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as aligned text."""
     rows = [
-        (f.name, f"{f.value:,.{2 if abs(f.value) < 100 else 0}f}", f.unit, f.note) for f in figures
+        (f.name, f"{f.value:,.{2 if abs(f.value) < 100 else 0}f}", f.unit, f.note)
+        for f in figures
+        if not f.detail
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join(

@@ -9,23 +9,19 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from gateway.keys import KeyStore
 from gateway.metrics import Metrics
-
-if TYPE_CHECKING:
-    # Names only: handlers need no scheduler module to be loaded before the server has built them.
-    from scheduler.deployments import Deployments
-
-    from scheduler.catalog import Catalog
-    from scheduler.continuous import ContinuousJobs
-    from scheduler.dispatcher import Dispatcher
-    from scheduler.job_folders import JobFolders
-    from scheduler.store.port import Store
-    from scheduler.triggered import TriggeredJobs
+from scheduler.catalog import Catalog
+from scheduler.continuous import ContinuousJobs
+from scheduler.deployments import Deployments
+from scheduler.dispatcher import Dispatcher
+from scheduler.job_folders import JobFolders
+from scheduler.store.port import Store
+from scheduler.triggered import TriggeredJobs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from scheduler.clock import Clock, SystemClock
-from scheduler.continuous_job import LEASES, ContinuousJob, Departure, JobPlace
+from scheduler.continuous_job import LEASES, ContinuousJob, Departure
+from scheduler.continuous_place import JobPlace
 from scheduler.continuous_state import ContinuousStatus
 from scheduler.desired_state import DesiredState
 from scheduler.errors import NotFoundError

@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.interpreters import MissingInterpreterError
 from sandbox.spec import Exit
-from scheduler.clock import Clock, within
+from scheduler.clock import within
+from scheduler.continuous_place import JobPlace
 from scheduler.continuous_record import ContinuousRecord
 from scheduler.continuous_state import LIVE, ContinuousState, ContinuousStatus
-from scheduler.desired_state import DesiredState, marker_of
+from scheduler.desired_state import DesiredState, has_marker
 from scheduler.functions import Job, key
 from scheduler.job_environment import Occasion, free_port
-from scheduler.job_folders import JobFolders
 from scheduler.job_output import JobOutput
-from scheduler.job_program import JobPrograms, Launcher, Process, Program, watch_over
+from scheduler.job_program import (
+    Process,
+    Program,
+    same_program,
+    watch_over,
+)
 from scheduler.job_settings import JobSettings
 from scheduler.restart_delay import RestartDelay
 from scheduler.singleton import Singleton
-from scheduler.store.port import Store
 
 _log = logging.getLogger("taak.jobs")
 
@@ -40,21 +44,6 @@ _ALWAYS_ON = (
     "'Always On' is switched off (WEBSITE_SCM_ALWAYS_ON_ENABLED=0): where a host unloads idle "
     "sites, this job would stop with them."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobPlace:
-    """What every continuous job runs with; `retry_s` is the wait after a failure of ours."""
-
-    launcher: Launcher
-    store: Store
-    folders: JobFolders
-    programs: JobPrograms
-    instance: str
-    clock: Clock
-    settings: Mapping[str, str]
-    retry_s: float = 60.0
-    on_status: list[Callable[[Job, ContinuousStatus], None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +68,11 @@ class ContinuousJob:
         self._place = place
         self._group = group
         self._desired = DesiredState(place.store)
-        self._record = ContinuousRecord(
-            job, place.folders, place.clock, instance=place.instance, hooks=place.on_status
-        )
+        self._record = ContinuousRecord(job, place)
         self._log = self._record.journal
         self._news = asyncio.Event()
         self._departure: Departure | None = None
+        self._leaving = asyncio.Event()
 
     # --- What others ask of it
 
@@ -116,15 +104,16 @@ class ContinuousJob:
     def define(self, job: Job) -> None:
         """Take a new definition; the process is only touched if something in it differs."""
         previous, self.job = self.job, job
-        if not _same_program(previous, job):
+        if not same_program(previous, job):
             self._log.info("Detected WebJob file/s were updated, refreshing WebJob")
             self.poke()
-        elif marker_of(job).exists() == self.is_live:
+        elif has_marker(job) == self.is_live:
             self.poke()  # somebody has made or removed disable.job by hand
 
     def depart(self, departure: Departure) -> None:
         """Stop for good."""
         self._departure = departure
+        self._leaving.set()
         self.poke()
 
     # --- The loop
@@ -158,8 +147,8 @@ class ContinuousJob:
         self._record.become(ContinuousState.STARTING)
         self._log.info(f"WebJob singleton setting is {job.is_singleton}")
         if JobSettings.of(job, self._place.settings).always_on_warning:
-            self._log.warn(_ALWAYS_ON)
-        delay = RestartDelay(backs_off=_backs_off(job))
+            self._log.warning(_ALWAYS_ON)
+        delay = RestartDelay.of(job)
         while not self._news.is_set():
             try:
                 async with self._turn(job) as lost:
@@ -254,21 +243,28 @@ class ContinuousJob:
     async def _stop_at_news(self, job: Job, process: Process, shutdown_file: Path) -> None:
         """Ask politely in both ways, wait, kill: webjobs.md 4.6."""
         await self._news.wait()
-        departure = self._departure or Departure()
-        if departure.line:
-            self._log.info(departure.line)
+        if self._departure is not None and self._departure.line:
+            self._log.info(self._departure.line)
         self._record.become(ContinuousState.STOPPING)
         self._write_shutdown_file(shutdown_file)
         process.terminate()
-        await self._place.clock.sleep(min(job.stopping_wait_s, departure.grace_s))
+        await self._grace(job.stopping_wait_s)
         self._log.info("WebJob process was aborted")
         await process.kill()
+
+    async def _grace(self, seconds: float) -> None:
+        """Let the grace of a process pass; the end of the platform meanwhile cuts it short."""
+        clock = self._place.clock
+        if self._departure is None and not await within(clock, seconds, self._leaving):
+            return
+        assert self._departure is not None
+        await clock.sleep(min(seconds, self._departure.grace_s))
 
     def _write_shutdown_file(self, path: Path) -> None:
         try:
             path.write_text(f"{self._place.clock.now():%m/%d/%Y %H:%M:%S}", encoding="ascii")
         except OSError as error:  # the signal still tells it
-            self._log.warn(f"The shutdown file cannot be written: {error}")
+            self._log.warning(f"The shutdown file cannot be written: {error}")
 
     async def _kill_when_lost(self, process: Process, lost: asyncio.Event) -> None:
         await lost.wait()
@@ -296,15 +292,3 @@ class ContinuousJob:
 
     async def _pause(self, seconds: float) -> None:
         await within(self._place.clock, seconds, self._news)
-
-
-def _same_program(old: Job, new: Job) -> bool:
-    """Tell whether a process of the old definition serves for the new one as well."""
-    return old.bundle.digest == new.bundle.digest and old == replace(
-        new, bundle=old.bundle, disabled=old.disabled
-    )
-
-
-def _backs_off(job: Job) -> bool:
-    ours = job.settings.get("taak")
-    return not (isinstance(ours, Mapping) and ours.get("restart_backoff") is False)

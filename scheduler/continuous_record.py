@@ -6,14 +6,13 @@ The loop in `continuous_job.py` says what happens; here it is put down for other
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sandbox.spec import Exit
-from scheduler.clock import Clock
+from scheduler.continuous_place import JobPlace
 from scheduler.continuous_state import TRANSITIONS, ContinuousState, ContinuousStatus
 from scheduler.functions import Job
-from scheduler.job_folders import JobFolders, short_instance
+from scheduler.job_folders import short_instance
 from scheduler.job_log import LogFile
 from scheduler.listeners import tell
 
@@ -28,31 +27,20 @@ class ContinuousRecord:
         journal: its log, which also takes the output of its process.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        folders: JobFolders,
-        clock: Clock,
-        *,
-        instance: str,
-        hooks: Sequence[Callable[[Job, ContinuousStatus], None]],
-    ) -> None:
+    def __init__(self, job: Job, place: JobPlace) -> None:
         self.journal = LogFile(
-            folders.job_log(job),
-            instance=instance,
-            now=clock.now,
-            previous=folders.previous_log(job),
+            place.folders.job_log(job),
+            instance=place.instance,
+            now=place.clock.now,
+            previous=place.folders.previous_log(job),
         )
         self._job = job
-        self._folders = folders
-        self._clock = clock
-        self._instance = instance
-        self._hooks = hooks
+        self._place = place
         self._starts = 0
         self.status = ContinuousStatus(
             state=ContinuousState.INITIALIZING,
-            detailed_status=f"{short_instance(instance)} - Initializing",
-            since=clock.now(),
+            detailed_status=f"{short_instance(place.instance)} - Initializing",
+            since=place.clock.now(),
         )
 
     def become(self, state: ContinuousState) -> None:
@@ -65,11 +53,11 @@ class ContinuousRecord:
         self.status = replace(
             self.status,
             state=state,
-            since=self._clock.now(),
-            detailed_status=f"{short_instance(self._instance)} - {state.value}\r\n",
+            since=self._place.clock.now(),
+            detailed_status=f"{short_instance(self._place.instance)} - {state.value}\r\n",
         )
         self._show(state.value)
-        tell(self._hooks, self._job, self.status)
+        tell(self._place.on_status, self._job, self.status)
 
     def started(self, pid: int) -> None:
         """Note the process that runs now."""
@@ -89,6 +77,6 @@ class ContinuousRecord:
     def _show(self, word: str) -> None:
         self.journal.status(word)
         try:
-            self._folders.write_status(self._job, self._instance, word)
+            self._place.folders.write_status(self._job, self._place.instance, word)
         except OSError as error:
             _log.warning("the status of job %s cannot be written: %s", self._job.name, error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class DesiredState:
 
     async def load(self, job: Job) -> bool:
         """Tell whether the job is to run, after edits of its folder."""
-        marker = marker_of(job).exists()
+        marker = has_marker(job)
         try:
             known = await self._get(job)
             if known is None:
@@ -71,6 +72,11 @@ def marker_of(job: Job) -> Path:
     return (job.live_folder / job.script).parent / "disable.job"
 
 
+def has_marker(job: Job) -> bool:
+    """Tell whether disable.job is there; a folder that cannot be looked into has none."""
+    return os.path.exists(marker_of(job))
+
+
 def _after_edits(known: Decision, *, marker: bool, digest: str) -> Decision:
     """Return what is decided now that the folder looks like this.
 
@@ -96,4 +102,4 @@ def _write_marker(job: Job, *, present: bool) -> bool:
             path.unlink(missing_ok=True)
     except OSError as error:
         _log.info("%s stays as it is (%s); the store remembers the decision", path, error)
-    return path.exists()
+    return has_marker(job)

@@ -62,7 +62,7 @@ class LogFile:
         """Write a line of the platform's."""
         self.append(Level.SYS_INFO, message.splitlines())
 
-    def warn(self, message: str) -> None:
+    def warning(self, message: str) -> None:
         """Write a warning of the platform's."""
         self.append(Level.SYS_WARN, message.splitlines())
 

@@ -59,7 +59,7 @@ class JobOutput:
             for stream, splitter in self._splitters.items():
                 self._log.append(_LEVELS[stream], splitter.end())
             if self._dropped:
-                self._log.warn(
+                self._log.warning(
                     f"Output was truncated: {self._dropped} bytes beyond the limit of "
                     f"{self._limit} bytes for one run were left out."
                 )

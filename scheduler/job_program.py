@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -152,6 +152,16 @@ class JobPrograms:
         ours = job.settings.get("taak")
         chosen = ours.get("python") if isinstance(ours, Mapping) else None
         return chosen if isinstance(chosen, str) else JobSettings.of(job, self.settings).python
+
+
+def same_program(old: Job, new: Job) -> bool:
+    """Tell whether a process of the old definition serves for the new one as well.
+
+    disable.job is no part of it, nor is the release in which the same files were seen first.
+    """
+    return old.bundle.digest == new.bundle.digest and old == replace(
+        new, bundle=old.bundle, disabled=old.disabled
+    )
 
 
 def _allow_execution(script: Path) -> None:

@@ -6,6 +6,10 @@ are written to be started again and again. Only a job that keeps failing waits l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from scheduler.functions import Job
+
 HEALTHY_S = 120.0
 #: A longer wait than this helps nobody, unless the user set one.
 CAP_S = 300.0
@@ -21,6 +25,13 @@ class RestartDelay:
         self._backs_off = backs_off
         self._failures = 0
         self._missing = 0
+
+    @classmethod
+    def of(cls, job: Job) -> RestartDelay:
+        """Return the delays of a job; `"taak": {"restart_backoff": false}` keeps to Kudu's."""
+        ours = job.settings.get("taak")
+        off = isinstance(ours, Mapping) and ours.get("restart_backoff") is False
+        return cls(backs_off=not off)
 
     def after_end(self, *, ok: bool, lived_s: float, restart_s: float) -> float:
         """Return the wait after a process that lived so long."""

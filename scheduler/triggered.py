@@ -17,7 +17,7 @@ from functools import partial
 
 from sandbox.cpu_time import tree_ticks
 from scheduler.clock import Clock, SystemClock, within
-from scheduler.errors import ConflictError, NotFoundError, UnavailableError
+from scheduler.errors import ConflictError, NotFoundError, SchedulerError, UnavailableError
 from scheduler.functions import Job, key
 from scheduler.job_environment import split_arguments
 from scheduler.job_folders import JobFolders
@@ -158,12 +158,18 @@ class TriggeredJobs:
 
     async def latest(self, job: Job) -> Run | None:
         """Return the newest run."""
-        runs = await self._query(job, 1)
-        return runs[0] if runs else None
+        page = await self._place.store.query_runs(_runs_of(job), limit=1)
+        return page.items[0] if page.items else None
 
     async def history(self, job: Job) -> list[Run]:
         """Return the runs that are kept, newest first."""
-        return await self._query(job, MAX_PAGE)
+        where, runs, cursor = _runs_of(job), list[Run](), None
+        while True:
+            page = await self._place.store.query_runs(where, cursor=cursor, limit=MAX_PAGE)
+            runs += page.items
+            if page.cursor is None:
+                return runs
+            cursor = page.cursor
 
     async def find(self, job: Job, public_id: str) -> Run | None:
         """Return one run."""
@@ -259,17 +265,16 @@ class TriggeredJobs:
         """Keep WEBJOBS_HISTORY_SIZE runs, this one included, on disk and in the store."""
         job, folders = active.job, self._place.folders
         keep = JobSettings.of(job, self._settings).history_size
-        others = [run_id for run_id in folders.run_ids(job) if run_id != active.run.public_id]
-        surplus = others[keep - 1 :]
-        if surplus:
-            await self._place.programs.offload(partial(folders.remove_runs, job, surplus))
         try:
+            others = [run_id for run_id in folders.run_ids(job) if run_id != active.run.public_id]
+            if surplus := others[keep - 1 :]:
+                await self._place.programs.offload(partial(folders.remove_runs, job, surplus))
             await self._place.store.prune_runs(
                 keep_per_name=keep, kind=RunKind.TRIGGERED, name=job.name
             )
-        except UnavailableError as error:
+        except (OSError, SchedulerError) as error:
             _log.warning("old runs of job %s stay for now: %s", job.name, error)
 
-    async def _query(self, job: Job, limit: int) -> list[Run]:
-        where = RunFilter(kind=RunKind.TRIGGERED, name=job.name)
-        return (await self._place.store.query_runs(where, limit=limit)).items
+
+def _runs_of(job: Job) -> RunFilter:
+    return RunFilter(kind=RunKind.TRIGGERED, name=job.name)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from sandbox.errors import SandboxError
 from sandbox.spec import Exit
-from scheduler.clock import Clock
-from scheduler.errors import ConflictError, SchedulerError, UnavailableError
+from scheduler.clock import Clock, within
+from scheduler.errors import ConflictError, NotFoundError, SchedulerError, UnavailableError
 from scheduler.functions import Job
 from scheduler.idle_rule import IdleRule
 from scheduler.job_environment import Occasion
@@ -84,16 +84,22 @@ class TriggeredRun:
         self.asked: Verdict | None = None
         self._grace_s = 0.0
         self._ending = asyncio.Event()
+        self._at_once = asyncio.Event()
         self._place = place
         self._settings = settings
         path = place.folders.output_log(job, run.public_id)
         self._log = LogFile(path, instance=place.instance, now=place.clock.now)
 
     def end(self, verdict: Verdict, *, grace_s: float = 0.0) -> None:
-        """Ask the run to end: SIGTERM, and after the grace SIGKILL."""
+        """Ask the run to end: SIGTERM, and after the grace SIGKILL.
+
+        Who asks later changes nothing, except that without a grace the end comes at once.
+        """
         if self.asked is None:
             self.asked, self._grace_s = verdict, grace_s
             self._ending.set()
+        if grace_s <= 0:
+            self._at_once.set()
 
     def accepted(self) -> None:
         """Write the first status; the log file exists from here on."""
@@ -143,10 +149,10 @@ class TriggeredRun:
 
     async def _end_when_asked(self, process: Process) -> None:
         await self._ending.wait()
-        if self._grace_s > 0:
+        if not self._at_once.is_set():
             process.terminate()
-            await self._place.clock.sleep(self._grace_s)
-        self._log.warn("WebJob process was aborted")
+            await within(self._place.clock, self._grace_s, self._at_once)
+        self._log.warning("WebJob process was aborted")
         await process.kill()
 
     async def _abort_when_hung(self, process: Process, output: JobOutput, program: Program) -> None:
@@ -206,7 +212,7 @@ class TriggeredRun:
 
 
 async def record_end(store: Store, final: Run) -> Run:
-    """Write a final row; one that is final already stays as it is and is returned."""
+    """Write a final row; one that is final already, or removed, stays as it is."""
     try:
         return await store.update_run(
             final.id,
@@ -216,7 +222,7 @@ async def record_end(store: Store, final: Run) -> Run:
             reason=final.reason,
             exec_ms=final.exec_ms,
         )
-    except ConflictError:
+    except (ConflictError, NotFoundError):
         return await store.get_run(final.id) or final
 
 

@@ -28,12 +28,15 @@ class FakeClock:
         self._numbers = itertools.count()
 
     def now(self) -> datetime:
+        """Return the wall clock."""
         return START + timedelta(seconds=self._time)
 
     def monotonic(self) -> float:
+        """Return the seconds that have passed."""
         return self._time
 
     async def sleep(self, seconds: float) -> None:
+        """Wait until a test has let so much time pass."""
         if seconds <= 0:
             return
         future = asyncio.get_running_loop().create_future()
@@ -55,7 +58,7 @@ class FakeClock:
 
 async def settle() -> None:
     """Let every task go as far as it can without time passing."""
-    for _ in range(40):
+    for _ in range(25):
         await asyncio.sleep(0)
 
 
@@ -73,30 +76,36 @@ class FakeProcess:
         self._ended = asyncio.Event()
 
     def print(self, text: str, stream: Stream = Stream.STDOUT) -> None:
+        """Write something."""
         self._sink.write(stream, text.encode())
 
     def end(self, code: int | None = 0, signal: int | None = None) -> None:
+        """End by itself, or by a signal."""
         if self._exit is None:
             self._exit = Exit(code, signal)
             self._sink.close()
             self._ended.set()
 
     async def wait(self) -> Exit:
+        """Wait for the end."""
         await self._ended.wait()
         assert self._exit is not None
         return self._exit
 
     def terminate(self) -> None:
+        """Receive SIGTERM."""
         self.terminated = True
         self.on_terminate()
 
     async def kill(self) -> Exit:
+        """Receive SIGKILL."""
         self.killed = self._exit is None
         self.end(None, 9)
         return await self.wait()
 
     @property
     def is_alive(self) -> bool:
+        """Tell whether it has not ended."""
         return self._exit is None
 
 
@@ -108,6 +117,7 @@ class FakeLauncher:
         self.refusal: Exception | None = None
 
     async def run(self, spec: SandboxSpec, sink: OutputSink) -> FakeProcess:
+        """Start a process, or refuse."""
         if self.refusal is not None:
             raise self.refusal
         process = FakeProcess(1000 + len(self.started), spec, sink)
@@ -116,10 +126,12 @@ class FakeLauncher:
 
     @property
     def last(self) -> FakeProcess:
+        """Return the process that was started last."""
         return self.started[-1]
 
     @property
     def alive(self) -> list[FakeProcess]:
+        """Return the processes that have not ended."""
         return [process for process in self.started if process.is_alive]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -237,7 +238,9 @@ class FakeTriggered:
 
     async def find(self, job: Job, public_id: str) -> Run | None:
         """Return one run."""
-        return next((run for run in self.runs.get(job.name, []) if run.public_id == public_id), None)
+        return next(
+            (run for run in self.runs.get(job.name, []) if run.public_id == public_id), None
+        )
 
 
 class FakeContinuous:
@@ -306,7 +309,7 @@ class FakePlatform:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
         self.site = folder / "site"
-        for made in (self.home / "data", self.site):
+        for made in (self.home / "data", self.home / "site" / "jobs", self.site):
             made.mkdir(parents=True)
         self.catalog = Catalog()
         self.store = FakeStore()
@@ -315,7 +318,7 @@ class FakePlatform:
         self.continuous = FakeContinuous()
         self.deployments = FakeDeployments(self)
         self.folders = JobFolders(self.home, site=self.site)
-        self.keys = KeyStore(self.home / "data" / "secrets", master=MASTER)
+        self.keys = _a_key_store(self.home / "data" / "secrets")
         self.not_ready: list[str] = []
         self.spawned: list[asyncio.Task[None]] = []
         self.bundle = self._bundle()
@@ -392,6 +395,15 @@ class FakePlatform:
         self.spawned.append(asyncio.ensure_future(work))
 
 
+def _a_key_store(folder: Path) -> KeyStore:
+    """Return a key store; its file is written here, because a real first start syncs the disk."""
+    folder.mkdir()
+    keys = {"masterKey": {"value": "unused"}, "functionKeys": [{"value": "host-function-key"}]}
+    (folder / "host.json").write_text(json.dumps(keys))
+    (folder / "host.json").chmod(0o600)
+    return KeyStore(folder, master=MASTER)
+
+
 @asynccontextmanager
 async def serving(
     app: web.Application, headers: Mapping[str, str] | None = None
@@ -410,5 +422,3 @@ def management(platform: FakePlatform, headers: Mapping[str, str] | None = None)
 def admin(platform: FakePlatform, headers: Mapping[str, str] | None = None) -> Any:
     """Serve the admin API."""
     return serving(admin_app(platform.bundle), headers)
-
-

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 
 import typer
 
 from gateway.cli.verb import Session, verb
+from gateway.version import version as platform_version
 
 
 def register(app: typer.Typer) -> None:
@@ -21,15 +20,8 @@ def register(app: typer.Typer) -> None:
 @verb
 def version(session: Session) -> None:
     """Print the versions of Taak and of the Python that runs it."""
-    facts = {"taak": _installed(), "python": platform.python_version()}
+    facts = {"taak": platform_version(), "python": platform.python_version()}
     session.terminal.result(facts, lambda: session.terminal.facts(facts.items()), [facts["taak"]])
-
-
-def _installed() -> str:
-    try:
-        return installed_version("taak")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "unknown (not installed)"
 
 
 @verb

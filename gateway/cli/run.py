@@ -59,9 +59,9 @@ def run(
     settings = settings_or_error(flags, config)
 
     # Imported last: a mistake in the settings is told before aiohttp is loaded.
-    from gateway import server
+    from gateway.server import run as run_platform
 
-    raise typer.Exit(server.run(settings))
+    raise typer.Exit(run_platform(settings))
 
 
 def settings_or_error(flags: dict[str, str | None], file: str | None) -> Config:

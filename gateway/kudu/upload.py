@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import secrets
 import shutil
@@ -153,9 +152,9 @@ def _unpack_entry(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path)
 
 def _has_script(folder: Path) -> bool:
     """Tell whether something would run: a lone folder in a folder is looked through."""
-    entries = list(os.scandir(folder))
+    entries = list(folder.iterdir())
     while len(entries) == 1 and entries[0].is_dir():
-        entries = list(os.scandir(entries[0].path))
+        entries = list(entries[0].iterdir())
     return bool(choose_script([entry.name for entry in entries if entry.is_file()]))
 
 

@@ -116,11 +116,9 @@ def _entries(
     platform: Platform, request: web.Request, relative: str, folder: Path
 ) -> list[dict[str, Any]]:
     parts = tuple(part for part in relative.split("/") if part)
-    names = {entry.name: Path(entry.path) for entry in os.scandir(folder)}
+    names = {name: folder / name for name in os.listdir(folder)}
     if parts == WEB_ROOT[:1]:
         names[WEB_ROOT[1]] = platform.site
-    if not parts:
-        names.setdefault(WEB_ROOT[0], platform.site.parent)
     shown = [name for name in sorted(names) if not _is_private((*parts, name))]
     return list(_shapes(Base.of(request), parts, {name: names[name] for name in shown}))
 
@@ -169,7 +167,7 @@ def _precondition(request: web.Request, path: Path) -> web.Response | None:
 
 
 def _delete_folder(path: Path, *, recursive: bool) -> web.Response:
-    if not recursive and any(os.scandir(path)):
+    if not recursive and os.listdir(path):
         raise ConflictError(f"{path.name} is not empty; ?recursive=true removes it with all in it")
     shutil.rmtree(path)
     return web.Response()

@@ -83,7 +83,7 @@ def integer(request: web.Request, name: str, *, default: int, low: int, high: in
     text = request.query.get(name)
     if text is None:
         return default
-    if not re.fullmatch(r"-?\d{1,18}", text) or not low <= int(text) <= high:
+    if not re.fullmatch(r"-?[0-9]{1,18}", text) or not low <= int(text) <= high:
         raise BadRequestError(f"query parameter {name!r}: {text!r} is not a number {low} to {high}")
     return int(text)
 

@@ -128,7 +128,7 @@ def text_file(path: Path, start: int = 0) -> web.Response:
 
 async def _run(platform: Platform, request: web.Request) -> Run:
     text = request.match_info["id"]
-    if not text.isdecimal() or len(text) > 18:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise BadRequestError(f"{text!r} is no run id: /v1/runs takes the number of a run")
     run = await platform.store.get_run(int(text))
     if run is None:

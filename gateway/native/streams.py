@@ -161,7 +161,7 @@ def resume_offset(request: web.Request, start: int) -> int:
     text = request.headers.get("Last-Event-ID", "").strip()
     if not text:
         return start
-    if not text.isdecimal() or len(text) > 18:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise BadRequestError(f"header Last-Event-ID: {text!r} is no byte offset of this stream")
     return int(text)
 

@@ -11,14 +11,17 @@ from gateway.auth import SESSION_COOKIE, function_key, presented_key
 
 @pytest.fixture
 def platform(tmp_path):
+    """Return a platform of fakes with one function and job of each kind."""
     return FakePlatform(tmp_path)
 
 
 def basic(text):
+    """Return the header value of basic authentication."""
     return f"Basic {base64.b64encode(text.encode()).decode()}"
 
 
 def with_system_key(platform, scope):
+    """Add a key of this scope to the home and return the header that presents it."""
     host = platform.keys.host_keys().wire()
     host["systemKeys"] = [{"name": "s", "value": "scoped", "taak": {"scope": scope}}]
     path = platform.home / "data" / "secrets" / "host.json"
@@ -61,7 +64,8 @@ def test_key_of_a_management_request(headers, key):
 
 
 @pytest.mark.parametrize(
-    "headers", [KEY, {"Authorization": f"Bearer {MASTER}"}, {"Authorization": basic(f"$u:{MASTER}")}]
+    "headers",
+    [KEY, {"Authorization": f"Bearer {MASTER}"}, {"Authorization": basic(f"$u:{MASTER}")}],
 )
 async def test_master_key_opens_by_each_way(platform, headers):
     """The header of Functions, a bearer and basic authentication with any user all work."""

@@ -14,19 +14,23 @@ class Clock:
         self.now = 0.0
 
     def __call__(self):
+        """Return the time."""
         return self.now
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
+    """Return where the keys are kept."""
     return tmp_path / "data" / "secrets"
 
 
 def entry(value, **more):
+    """Return a key as the files hold it."""
     return {"name": "x", "value": value, "encrypted": False, **more}
 
 
 def write(folder, name="host.json", **document):
+    """Write a key file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(document, indent=2))
 
@@ -123,7 +127,7 @@ def test_broken_file_stops_the_start_with_file_and_line(folder, text, line, word
     """A key file that cannot be used is told with its place and is never replaced."""
     folder.mkdir(parents=True)
     (folder / "host.json").write_text(text)
-    with pytest.raises(KeyFileError, match="host.json") as told:
+    with pytest.raises(KeyFileError, match=r"host\.json") as told:
         KeyStore(folder)
     assert told.value.line == line
     assert words in str(told.value)

@@ -10,12 +10,14 @@ from scheduler.store.errors import Unavailable
 
 @pytest.fixture
 def platform(tmp_path):
+    """Return a platform of fakes with one function and job of each kind."""
     platform = FakePlatform(tmp_path)
     platform.deploy_samples()
     return platform
 
 
 async def scrape(platform):
+    """Return the samples of /metrics by name and labels."""
     async with management(platform) as client:
         answer = await client.get("/metrics")
         assert answer.status == 200
@@ -28,7 +30,8 @@ async def scrape(platform):
     }
 
 
-def at(name, **labels):
+def at(name, /, **labels):
+    """Return the place of a sample."""
     return (name, tuple(sorted(labels.items())))
 
 

@@ -23,12 +23,14 @@ from scheduler.functions import HostSettings, Problem
 
 @pytest.fixture
 def platform(tmp_path):
+    """Return a platform of fakes with one function and job of each kind."""
     platform = FakePlatform(tmp_path)
     platform.deploy_samples()
     return platform
 
 
 def a_line(text, invocation="i-1"):
+    """Return a line of the log of `hello`."""
     return LogLine(START, "hello", invocation, "stdout", "INFO", text)
 
 
@@ -71,7 +73,10 @@ async def test_function_in_error_is_listed(platform):
     async with management(platform) as client:
         items = (await (await client.get("/v1/functions")).json())["items"]
         one = await (await client.get("/v1/functions/Bad")).json()
-    assert [(item["name"], item["state"]) for item in items] == [("hello", "ready"), ("bad", "error")]
+    assert [(item["name"], item["state"]) for item in items] == [
+        ("hello", "ready"),
+        ("bad", "error"),
+    ]
     assert one["reason"] == "bad/function.json:7: route: a text is expected"
     assert one["problems"] == [
         {
@@ -212,7 +217,7 @@ async def test_overload_is_a_429_with_retry_after(platform):
 
 
 async def test_logs_are_the_last_lines(platform):
-    """tail bounds the lines; 0 is none."""
+    """The query `tail` bounds the lines; 0 is none."""
     for number in range(5):
         platform.dispatcher.logs.add(a_line(f"line {number}"))
     async with management(platform) as client:
@@ -278,4 +283,3 @@ async def test_schedule_preview(platform):
         assert "*/5 * * * *" in (await answer.json(content_type=None))["detail"]
         for bad in ({}, {"expression": "x", "dialect": "cron"}, {"expression": "", "n": "2"}):
             assert (await client.get("/v1/schedules:preview", params=bad)).status == 400
-

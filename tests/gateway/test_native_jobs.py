@@ -10,12 +10,14 @@ from scheduler.run import RunState
 
 @pytest.fixture
 def platform(tmp_path):
+    """Return a platform of fakes with one function and job of each kind."""
     platform = FakePlatform(tmp_path)
     platform.deploy_samples()
     return platform
 
 
 async def get(platform, path):
+    """Return status and body of a GET."""
     async with management(platform) as client:
         answer = await client.get(path)
         return answer.status, await answer.json(content_type=None)
@@ -79,7 +81,11 @@ async def test_problems_are_the_jobs_own(platform):
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/v1/jobs/triggered/nobody", 404), ("/v1/jobs/continuous/report", 404), ("/v1/jobs/x/y", 400)],
+    [
+        ("/v1/jobs/triggered/nobody", 404),
+        ("/v1/jobs/continuous/report", 404),
+        ("/v1/jobs/x/y", 400),
+    ],
 )
 async def test_unknown_jobs(platform, path, status):
     """A wrong name is 404, a wrong kind 400 with the kinds that exist."""
@@ -142,7 +148,9 @@ async def test_log_of_a_triggered_job_is_its_latest_runs(platform):
     platform.folders.data(job).mkdir(parents=True)
     platform.folders.scheduler_log(job).write_text("next schedule\n")
     async with management(platform) as client:
-        assert await (await client.get("/v1/jobs/triggered/report/logs")).text() == "next schedule\n"
+        assert (
+            await (await client.get("/v1/jobs/triggered/report/logs")).text() == "next schedule\n"
+        )
         run = a_run(1)
         platform.triggered.runs["report"] = [run]
         platform.folders.run_folder(job, run.public_id).mkdir()

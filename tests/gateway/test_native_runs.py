@@ -13,6 +13,7 @@ from scheduler.store.port import RunFilter
 
 @pytest.fixture
 def platform(tmp_path):
+    """Return a platform of fakes with one function and job of each kind."""
     platform = FakePlatform(tmp_path)
     platform.deploy_samples()
     platform.store.runs = [a_run(number) for number in range(1, 6)]

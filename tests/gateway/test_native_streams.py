@@ -13,15 +13,17 @@ from scheduler.functions import JobKind
 
 @pytest.fixture
 def log(tmp_path):
+    """Return the path of a log that does not exist yet."""
     return tmp_path / "job_log.txt"
 
 
 def texts(source, **how):
+    """Return the texts of the next lines."""
     return [line.text for line in source.read_lines(**how)]
 
 
 def test_event_on_the_wire():
-    """A line break inside the data makes two data lines; a lone \\r cannot tear the event."""
+    """A line break makes two data lines; a lone carriage return cannot tear the event."""
     assert event("a\nb", name="n", mark="7") == b"id: 7\nevent: n\ndata: a\ndata: b\n\n"
     assert event("50%\r100%") == b"data: 50%\ndata: 100%\n\n"
 

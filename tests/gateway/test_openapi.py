@@ -19,6 +19,7 @@ TYPES: dict[str, Any] = {
 
 @pytest.fixture
 def platform(tmp_path):
+    """Return a platform of fakes with one function and job of each kind."""
     platform = FakePlatform(tmp_path)
     platform.deploy_samples()
     platform.store.runs = [a_run(1)]
@@ -89,7 +90,10 @@ def test_document_is_sound():
 
 
 @pytest.mark.parametrize(
-    "route", [route for route in ROUTES if route.answer], ids=lambda route: route.path
+    "route",
+    # Ended runs cannot be cancelled; the answer's shape is that of GET /v1/runs/{id}.
+    [route for route in ROUTES if route.answer and not route.path.endswith("/cancel")],
+    ids=lambda route: f"{route.method} {route.path}",
 )
 async def test_answers_have_the_shape_that_is_documented(platform, route):
     """What a route really answers fits its schema: no field missing, none unknown."""
@@ -101,8 +105,6 @@ async def test_answers_have_the_shape_that_is_documented(platform, route):
     path = path.replace("{id}", "d1" if "deployments" in path else "1")
     if path.endswith(":preview"):
         path += "?expression=0 0 3 * * *"
-    if path.endswith("/cancel"):
-        pytest.skip("ended runs cannot be cancelled; the shape is that of GET /v1/runs/{id}")
     async with management(platform) as client:
         answer = await client.request(route.method, path)
         assert answer.status == route.status, await answer.text()

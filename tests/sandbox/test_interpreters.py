@@ -12,17 +12,19 @@ from sandbox.interpreters import HOSTS, ORDER, MissingInterpreterError, command,
 def which(*present: str):
     """Return a `which` on a machine that has only these programs."""
     paths = {name: name if "/" in name else f"/usr/bin/{name}" for name in present}
-    return lambda name: paths.get(name)
+    return paths.get
 
 
 EVERYTHING = which("/bin/bash", "python3", "php", "node", "java", "pwsh", "dotnet")
 
 
 def start(name: str, *arguments: str, find=EVERYTHING, python: str = "python3"):
+    """Return the command of a script on a machine that has everything."""
     return command(Path("/work") / name, arguments, which=find, python=python)
 
 
 def write(path: Path, content: bytes, mode: int = 0o644) -> Path:
+    """Make a file with this content and mode."""
     path.write_bytes(content)
     path.chmod(mode)
     return path
@@ -141,6 +143,7 @@ class TestFindPython:
         return tmp_path
 
     def find(self, path, *folders):
+        """Return in which of the folders a python3 was found."""
         text = ":".join(str(path / folder / "bin") for folder in folders)
         found = find_python(text, own=str(path / "venv"), base="/usr")
         return found and Path(found).relative_to(path).parts[0]

@@ -49,6 +49,7 @@ class Bench:
         self.jobs = self.make()
 
     def make(self, instance: str = INSTANCE) -> ContinuousJobs:
+        """Return the jobs of one more platform."""
         jobs = ContinuousJobs(
             self.launcher,
             self.store,
@@ -61,33 +62,41 @@ class Bench:
         return jobs
 
     def job(self, name: str = "mail", **fields) -> Job:
+        """Return a continuous job."""
         return make_job(self.base, JobKind.CONTINUOUS, name, **fields)
 
     async def add(self, *jobs: Job) -> None:
+        """Deploy jobs that are new."""
         self.jobs.apply(Change(jobs_added=jobs))
         await settle()
 
     async def change(self, *jobs: Job) -> None:
+        """Deploy new definitions."""
         self.jobs.apply(Change(jobs_changed=jobs))
         await settle()
 
     async def end(self, code: int | None = 0, signal: int | None = None) -> None:
+        """End the last process."""
         self.launcher.last.end(code, signal)
         await settle()
 
     def state(self, name: str = "mail") -> ContinuousState:
+        """Return where a job stands."""
         return self.jobs.status(name).state
 
     def log(self, name: str = "mail") -> list[str]:
+        """Return the lines of a job's log."""
         return lines(self.base / "home/data/jobs/continuous" / name / "job_log.txt")
 
     def status_file(self, name: str = "mail") -> str | None:
+        """Return what the status file says."""
         path = self.base / "home/data/jobs/continuous" / name / "status_a1b2c3"
         return json.loads(path.read_text())["Status"] if path.exists() else None
 
 
 @pytest.fixture
 async def bench(tmp_path) -> AsyncIterator[Bench]:
+    """Serve continuous jobs; at the end nothing of them runs."""
     bench = Bench(tmp_path)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(bench.jobs.serve())
@@ -100,6 +109,16 @@ async def bench(tmp_path) -> AsyncIterator[Bench]:
 def newer(job: Job, digest: str = "digest-2", **fields) -> Job:
     """Return the job of a new release, whose files differ."""
     return replace(job, bundle=replace(job.bundle, digest=digest), **fields)
+
+
+def exists(path: Path) -> bool:
+    """Tell whether a file is there."""
+    return path.exists()
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text."""
+    return path.read_text()
 
 
 class TestLoop:
@@ -223,19 +242,19 @@ class TestStop:
         await bench.add(bench.job())
         process = bench.launcher.last
         shutdown_file = Path(process.spec.env["WEBJOBS_SHUTDOWN_FILE"])
-        assert not shutdown_file.exists()
+        assert not exists(shutdown_file)
         await bench.jobs.stop("mail")
         assert bench.state() is S.DISABLING
         await settle()
         assert bench.state() is S.STOPPING
         assert process.terminated
-        assert shutdown_file.read_text() == "01/05/2026 10:00:00"
+        assert text_of(shutdown_file) == "01/05/2026 10:00:00"
         await bench.clock.pass_time(4)
         assert process.is_alive
         await bench.clock.pass_time(2)
         assert process.killed
         assert bench.state() is S.STOPPED
-        assert not shutdown_file.exists()
+        assert not exists(shutdown_file)
         assert bench.log()[4:] == [
             "SYS INFO] Status changed to Disabling",
             "SYS INFO] Status changed to Stopping",
@@ -601,6 +620,7 @@ class TestRestartDelay:
     """Kudu's constant wait at first; longer for a job that keeps failing."""
 
     def delays(self, count: int, restart_s: float = 60.0, **options) -> list[float]:
+        """Return the waits after so many failures in a row."""
         delay = RestartDelay(**options)
         return [delay.after_end(ok=False, lived_s=1, restart_s=restart_s) for _ in range(count)]
 
@@ -721,6 +741,18 @@ class TestDrain:
         for name in names:
             assert "SYS INFO] WebJob is stopping due to website shutting down" in bench.log(name)
             assert bench.status_file(name) == "Stopped"
+
+    async def test_a_stop_in_its_grace_is_cut_short(self, tmp_path):
+        """A job that was given minutes does not hold up the platform."""
+        bench = Bench(tmp_path)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bench.jobs.serve())
+            await bench.add(bench.job(stopping_wait_s=600.0))
+            await bench.jobs.stop("mail")
+            await bench.clock.pass_time(1)
+            group.create_task(bench.jobs.drain(3))
+            await bench.clock.pass_time(4)
+        assert bench.launcher.last.killed
 
     async def test_a_stop_at_the_end_is_not_remembered(self, tmp_path):
         """The jobs run again with the next start."""

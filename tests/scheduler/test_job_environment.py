@@ -15,6 +15,7 @@ from scheduler.job_settings import JobSettings
 
 
 def environment(tmp_path, kind=JobKind.TRIGGERED, *, inherited=None, occasion=None, **settings):
+    """Return the environment of a job with these app settings."""
     return job_environment(
         make_job(tmp_path, kind, "report", environment=settings),
         occasion or Occasion(),
@@ -104,7 +105,7 @@ def test_arguments_are_split_like_a_shell_does_but_not_expanded(text, words):
 @pytest.mark.parametrize("text", ["a 'b", 'a "b', "a\\", "a\0b"])
 def test_arguments_that_cannot_be_split_are_the_callers_mistake(text):
     """The message names the field."""
-    with pytest.raises(BadRequestError, match="^arguments: "):
+    with pytest.raises(BadRequestError, match=r"^arguments: "):
         split_arguments(text)
 
 
@@ -116,6 +117,7 @@ def test_the_port_is_free():
 
 class TestSettings:
     def of(self, **values):
+        """Return these settings."""
         return JobSettings(values)
 
     def test_defaults(self):

@@ -14,11 +14,13 @@ from scheduler.job_folders import JobFolders, RunStatus, parse_time, write_atomi
 
 @pytest.fixture
 def folders(tmp_path) -> JobFolders:
+    """Return the folders of an empty home."""
     return JobFolders(tmp_path)
 
 
 @pytest.fixture
 def job(tmp_path):
+    """Return a triggered job."""
     return make_job(tmp_path)
 
 
@@ -79,6 +81,7 @@ class TestRunStatus:
     STARTED = datetime(2026, 1, 5, 10, 0, 0, 123456, tzinfo=UTC)
 
     def text(self, folders, job, status):
+        """Write a status; return the run and the text."""
         run_id = folders.create_run_folder(job, START)
         folders.write_run_status(job, run_id, status)
         return run_id, (folders.run_folder(job, run_id) / "status").read_text()

@@ -15,11 +15,13 @@ from scheduler.store.port import Unavailable
 
 @pytest.fixture
 def clock() -> FakeClock:
+    """Return a clock that stands still."""
     return FakeClock()
 
 
 @pytest.fixture
 def store(clock) -> MemoryStore:
+    """Return an empty store."""
     return MemoryStore(clock=clock)
 
 

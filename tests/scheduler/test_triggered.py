@@ -37,6 +37,7 @@ class Bench:
         self.jobs = self.make()
 
     def make(self) -> TriggeredJobs:
+        """Return the jobs of one more platform."""
         return TriggeredJobs(
             self.launcher,
             self.store,
@@ -54,18 +55,22 @@ class Bench:
         return run
 
     async def end(self, code: int | None = 0, signal: int | None = None):
+        """End the last process."""
         self.launcher.last.end(code, signal)
         await settle()
 
     async def state(self, run) -> RunState:
+        """Return the state that the store has."""
         found = await self.store.get_run(run.id)
         assert found is not None
         return found.state
 
     def log(self, run) -> list[str]:
+        """Return the lines of a run's log."""
         return lines(self.folders.output_log(self.job, run.public_id))
 
     def word(self, run) -> str:
+        """Return what the status file says."""
         status = self.folders.read_run_status(self.job, run.public_id)
         assert status is not None
         return status.status
@@ -73,6 +78,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path) -> AsyncIterator[Bench]:
+    """Serve triggered jobs."""
     bench = Bench(tmp_path)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(bench.jobs.serve())
@@ -293,7 +299,7 @@ class TestAdmission:
     async def test_stopped_jobs_do_not_run(self, bench):
         """WEBJOBS_STOPPED refuses in Kudu's words."""
         job = make_job(bench.base, environment={"WEBJOBS_STOPPED": "1"})
-        with pytest.raises(ConflictError, match='^WebJobs are currently in "stopped" state'):
+        with pytest.raises(ConflictError, match=r'^WebJobs are currently in "stopped" state'):
             await bench.start(job)
 
     async def test_wrong_arguments_are_refused_at_once(self, bench):
@@ -356,6 +362,23 @@ class TestHistory:
         found = await bench.jobs.find(bench.job, runs[1].public_id)
         assert found.state is RunState.FAILED
         assert await bench.jobs.find(bench.job, "202601051000000999") is None
+
+    async def test_a_long_history_is_read_to_its_end(self, bench):
+        """Over the pages of the store."""
+        for number in range(450):
+            await left_open(bench, run_id=f"2026010410{number:08}")
+        assert len(await bench.jobs.history(bench.job)) == 450
+
+    async def test_old_runs_that_cannot_be_removed_hinder_no_new_one(self, bench, monkeypatch):
+        """They stay for the next time."""
+
+        def refuse(_job):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(bench.folders, "run_ids", refuse)
+        run = await bench.start()
+        await bench.end()
+        assert await bench.state(run) is RunState.SUCCESS
 
     async def test_the_size_is_kept_in_files_and_store(self, bench):
         """WEBJOBS_HISTORY_SIZE counts the new run; a folder of the job's own stays."""
@@ -536,11 +559,11 @@ class TestDrain:
         await drained
         assert await bench.state(run) is RunState.SUCCESS
 
-    @pytest.mark.parametrize(("timeout", "waited"), [(60, 30), (10, 10)])
-    async def test_who_takes_longer_is_killed_and_recorded(self, bench, timeout, waited):
+    @pytest.mark.parametrize(("timeout_s", "waited"), [(60, 30), (10, 10)])
+    async def test_who_takes_longer_is_killed_and_recorded(self, bench, timeout_s, waited):
         """The job's own stopping_wait_time, but never more than the platform has."""
         run = await bench.start()
-        drained = asyncio.ensure_future(bench.jobs.drain(timeout))
+        drained = asyncio.ensure_future(bench.jobs.drain(timeout_s))
         await bench.clock.pass_time(waited - 1)
         assert bench.launcher.last.is_alive
         await bench.clock.pass_time(2)
@@ -548,6 +571,16 @@ class TestDrain:
         final = await bench.store.get_run(run.id)
         assert (final.state, final.reason) == (RunState.ABORTED, "host_shutdown")
         assert bench.word(run) == "Aborted"
+
+    async def test_a_cancelled_run_in_its_grace_is_cut_short(self, bench):
+        """The platform does not wait thirty seconds for a run that nobody wants."""
+        run = await bench.start()
+        await bench.jobs.cancel(bench.job, run.public_id)
+        await bench.clock.pass_time(1)
+        drained = asyncio.ensure_future(bench.jobs.drain(2))
+        await bench.clock.pass_time(3)
+        await drained
+        assert await bench.state(run) is RunState.CANCELLED
 
     async def test_serving_ends_after_the_drain(self, tmp_path):
         """Nothing is left running."""

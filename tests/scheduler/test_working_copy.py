@@ -12,6 +12,7 @@ from scheduler.working_copy import CopyFailedError, WorkingCopy, file_times
 
 @pytest.fixture
 def source(tmp_path):
+    """Return a release with two files."""
     folder = tmp_path / "release"
     (folder / "lib").mkdir(parents=True)
     (folder / "run.sh").write_text("echo hello\n")
@@ -21,6 +22,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def copy(tmp_path):
+    """Return the working copy of one job."""
     return WorkingCopy(tmp_path / "work", sleep=lambda _: None)
 
 

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+from management_fakes import FakePlatform, a_run, management
+
+from scheduler.functions import JobKind
+from scheduler.run import RunState
+
+ZIP = {"Content-Type": "application/zip", "Content-Disposition": "attachement; filename=job.zip"}
+
+
+@pytest.fixture
+def platform(tmp_path):
+    """Return a platform of fakes with one function and job of each kind."""
+    return FakePlatform(tmp_path)
+
+
+def packed(**files: str) -> bytes:
+    """Return a zip: `__` in a name is a slash, `_` a dot."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name.replace("__", "/").replace("_", "."), text)
+    return buffer.getvalue()
+
+
+def named(name):
+    """Return the header that names an upload."""
+    return {"Content-Disposition": f"attachment; filename={name}"}
+
+
+def leftovers(platform):
+    """Return what an upload has left behind."""
+    return [path.name for path in (platform.home / "tmp").glob("*")]
+
+
+async def test_script_is_uploaded_under_its_name(platform):
+    """The body is stored under the name of Content-Disposition; the answer is the job."""
+    async with management(platform) as client:
+        answer = await client.put(
+            "/api/triggeredwebjobs/fresh/", data=b"echo hi\n", headers=named('"a\\b/run.sh"')
+        )
+        assert answer.status == 200, await answer.text()
+        assert (await answer.json())["run_command"] == "run.sh"
+        assert (await client.get("/api/triggeredwebjobs/fresh")).status == 200
+    assert (platform.site / "App_Data/jobs/triggered/fresh/run.sh").read_text() == "echo hi\n"
+    assert leftovers(platform) == []
+
+
+async def test_zip_replaces_the_whole_job(platform):
+    """A zip is unpacked; files of the old job are gone, its data is not touched."""
+    folder = platform.write_job("mail", JobKind.CONTINUOUS, run_sh="old", settings_job="{}")
+    platform.take_jobs_from_site()
+    job = platform.catalog.job(JobKind.CONTINUOUS, "mail")
+    platform.folders.data(job).mkdir(parents=True)
+    async with management(platform) as client:
+        answer = await client.put(
+            "/api/continuouswebjobs/mail", data=packed(run_py="new", lib__a_txt="x"), headers=ZIP
+        )
+        assert answer.status == 200, await answer.text()
+    assert sorted(path.name for path in folder.iterdir()) == ["lib", "run.py"]
+    assert platform.folders.data(job).exists()
+    assert leftovers(platform) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "headers", "text"),
+    [
+        (b"x", {}, "Missing Content-Disposition header."),
+        (b"x", {"Content-Disposition": "attachment"}, "Missing Content-Disposition header."),
+        (b"x", named("readme.txt"), "No runnable script file was found."),
+        (packed(run_sh="x"), named("job.zip"), "No runnable script file was found."),
+        (packed(readme_txt="x"), ZIP, "No runnable script file was found."),
+        (b"no zip", ZIP, "no zip archive"),
+        (packed(run_sh="x")[:-30], ZIP, "no zip archive"),
+    ],
+)
+async def test_bad_upload_leaves_the_old_job(platform, data, headers, text):
+    """400 says what is wrong; the old files stay and nothing is deployed."""
+    folder = platform.write_job("mail", run_sh="old")
+    platform.take_jobs_from_site()
+    async with management(platform) as client:
+        answer = await client.put("/api/triggeredwebjobs/mail", data=data, headers=headers)
+        assert answer.status == 400
+        assert text in await answer.text()
+    assert [path.name for path in folder.iterdir()] == ["run.sh"]
+    assert platform.deployments.reasons == []
+    assert leftovers(platform) == []
+
+
+@pytest.mark.parametrize("entry", ["../evil.sh", "a/../../evil.sh", "/evil.sh", "..\\evil.sh"])
+async def test_archive_cannot_leave_the_job(platform, entry):
+    """An entry that leads out is refused with 400, whatever else is in the archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("run.sh", "x")
+        archive.writestr(entry, "x")
+    async with management(platform) as client:
+        answer = await client.put("/api/triggeredwebjobs/mail", data=buffer.getvalue(), headers=ZIP)
+        assert answer.status == 400
+        assert "leads out" in await answer.text()
+    assert not list(platform.home.parent.rglob("evil*"))
+
+
+@pytest.mark.parametrize("name", ["-x", "a.b", "a%20b", "x" * 200])
+async def test_new_names_are_checked(platform, name):
+    """A new job's name follows the portal's rule."""
+    async with management(platform) as client:
+        answer = await client.put(
+            f"/api/triggeredwebjobs/{name}", data=b"x", headers=named("run.sh")
+        )
+        assert (answer.status, "no job name" in await answer.text()) == (400, True)
+
+
+async def test_wrapping_folder_counts_as_the_job(platform):
+    """A zip with one wrapping folder works, as in Kudu."""
+    async with management(platform) as client:
+        answer = await client.put(
+            "/api/triggeredwebjobs/wrapped", data=packed(inner__run_sh="x"), headers=ZIP
+        )
+        # The fake deployment looks at the outer folder only; accepted is what counts here.
+        assert "No runnable script" not in await answer.text()
+    assert (platform.site / "App_Data/jobs/triggered/wrapped/inner/run.sh").exists()
+
+
+async def test_delete_stops_first_and_takes_the_data_along(platform):
+    """DELETE stops the job, removes files and data, and is 200 also when there is nothing."""
+    folder = platform.write_job("mail", JobKind.CONTINUOUS, run_sh="x")
+    platform.take_jobs_from_site()
+    data = platform.folders.data(platform.catalog.job(JobKind.CONTINUOUS, "mail"))
+    data.mkdir(parents=True)
+    async with management(platform) as client:
+        answer = await client.delete("/api/continuouswebjobs/mail")
+        assert (answer.status, await answer.read()) == (200, b"")
+        assert platform.continuous.orders == [("stop", "mail")]
+        assert not folder.exists()
+        assert not data.exists()
+        assert (await client.get("/api/continuouswebjobs/mail")).status == 404
+        assert (await client.delete("/api/continuouswebjobs/mail")).status == 200
+    assert leftovers(platform) == []
+
+
+async def test_delete_of_a_running_triggered_job_cancels_the_run(platform):
+    """A process must not see its files vanish."""
+    platform.write_job("report", run_sh="x")
+    platform.take_jobs_from_site()
+    run = a_run(1, state=RunState.RUNNING, ended_at=None)
+    platform.triggered.runs["report"] = [run]
+    async with management(platform) as client:
+        assert (await client.delete("/api/triggeredwebjobs/report")).status == 200
+    assert platform.triggered.cancelled == [run.public_id]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from management_fakes import FakePlatform, a_function, a_run, http, management
+
+from scheduler.functions import Problem
+
+
+@pytest.fixture
+def platform(tmp_path):
+    """Return an empty platform of fakes."""
+    return FakePlatform(tmp_path)
+
+
+async def page(platform):
+    """Return the front page."""
+    async with management(platform) as client:
+        answer = await client.get("/")
+        assert answer.status == 200
+        assert answer.content_type == "text/html"
+        return answer, await answer.text()
+
+
+async def test_functions_and_jobs_are_on_the_page(platform):
+    """Names, addresses, schedules, states and the latest run are seen."""
+    platform.deploy_samples()
+    platform.triggered.runs["report"] = [a_run(1)]
+    _, text = await page(platform)
+    for words in ("hello", "http://127.0.0.1:7071/api/hello", "0 0 3 * * *", "mail", "✓ success"):
+        assert words in text
+    assert "no runnable script" in text
+
+
+async def test_empty_platform_says_what_to_do(platform):
+    """An empty table is a hint, not a blank."""
+    _, text = await page(platform)
+    assert "None yet. Copy a folder" in text
+
+
+async def test_nothing_of_an_app_becomes_markup(platform):
+    """Names and messages are escaped, and the page allows no script at all."""
+    evil = "<script>alert(1)</script>"
+    platform.deploy(
+        a_function("a", http(evil), disabled=evil), problems=(Problem("x", evil, owner=evil),)
+    )
+    platform.not_ready = [evil]
+    answer, text = await page(platform)
+    assert "<script" not in text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Referrer-Policy"] == "no-referrer"

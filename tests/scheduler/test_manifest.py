@@ -1,0 +1,177 @@
+"""A whole app: bundles and their digests, packages, shadowed names, what is not served yet."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from scheduler.functions import BundleKind
+from scheduler.manifest import read_app
+
+FUNCTION = json.dumps({"bindings": [{"type": "httpTrigger", "direction": "in", "name": "req"}]})
+HOST = '{"version": "2.0"}'
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Return how to read an app after writing files into it."""
+
+    def read(*functions, files=(), settings=None, **texts):
+        for name in functions:
+            write(f"{name}/function.json", FUNCTION)
+            write(f"{name}/__init__.py", "def main(req): ...")
+        for path in files:
+            write(path, "")
+        for path, text in texts.items():
+            write(path.replace("__", "/").replace("_json", ".json"), text)
+        return read_app(tmp_path, tmp_path, settings=settings or {})
+
+    def write(path, text):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    return read
+
+
+def digests(definition):
+    """Return the bundle digest of each function and job."""
+    return {item.name: item.bundle.digest for item in (*definition.functions, *definition.jobs)}
+
+
+def changed(before, after):
+    """Return the names whose bundle differs."""
+    old, new = digests(before), digests(after)
+    return {name for name in old if old[name] != new.get(name)}
+
+
+def test_empty_folder_is_an_app(tmp_path):
+    """Nothing in it, nothing wrong with it."""
+    definition = read_app(tmp_path, tmp_path, settings={})
+    assert (definition.functions, definition.jobs, definition.problems) == ((), (), ())
+
+
+def test_functions_come_in_order_of_their_names(app):
+    """Routes are tried in this order: without case."""
+    assert [f.name for f in app("b", "C", "a").functions] == ["a", "b", "C"]
+
+
+def test_a_function_is_a_bundle_with_the_shared_code(app):
+    """Its own folder and the shared ones count; other functions and jobs do not."""
+    before = app("a", "b", files=["shared/x.py", "App_Data/jobs/triggered/j/run.sh"])
+    assert changed(before, app(files=["a/more.py"])) == {"a"}
+    before = app()
+    assert changed(before, app(files=["App_Data/jobs/triggered/j/more.sh"])) == {"j"}
+    before = app()
+    assert changed(before, app(files=["shared/y.py"])) == {"a", "b"}
+    before = app()
+    assert changed(before, app(files=["top.py"])) == {"a", "b"}
+    assert {f.bundle.kind for f in before.functions} == {BundleKind.FUNCTION}
+
+
+def test_settings_change_every_bundle(app):
+    """The environment is part of what code can see."""
+    before = app("a", files=["jobs/continuous/j/run.sh"])
+    assert changed(before, app(settings={"A": "1"})) == {"a", "j"}
+    before = app()
+    assert changed(before, app(host_json='{"version": "2.0", "taak": {"environment": {"E": "1"}}}'))
+
+
+def test_settings_that_are_no_code_keep_the_bundles(app):
+    """A new route prefix or limit restarts nothing."""
+    before = app("a", "b", host_json=HOST)
+    after = app(
+        host_json='{"version": "2.0", "extensions": {"http": {"routePrefix": ""}}, '
+        '"taak": {"max_workers": 2}}'
+    )
+    assert changed(before, after) == set()
+    assert after.host.route_prefix == ""
+    assert before.digest != after.digest
+
+
+def test_broken_function_is_no_shared_code(app):
+    """A typing error in one function.json leaves the other bundles alone."""
+    before = app("a", "b")
+    assert changed(before, app(b__function_json="{")) == {"b"}
+
+
+def test_disable_mark_does_not_change_a_jobs_bundle(app):
+    """Only the definition says that it is switched off."""
+    before = app(files=["jobs/continuous/j/run.sh"])
+    after = app(files=["jobs/continuous/j/disable.job"])
+    assert changed(before, after) == set()
+    assert before.jobs != after.jobs
+
+
+def test_one_bundle_for_the_app(app):
+    """The isolation "app" puts all functions together."""
+    text = '{"version": "2.0", "taak": {"isolation": "app"}}'
+    before = app("a", "b", host_json=text)
+    assert len({id(f.bundle) for f in before.functions}) == 1
+    assert before.functions[0].bundle.kind is BundleKind.APP
+    assert changed(before, app(files=["a/more.py"])) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("path", "package_paths", "own"),
+    [
+        ("shared/azure.txt", (), False),
+        (".python_packages/lib/site-packages/requests/__init__.py",
+         (".python_packages/lib/site-packages",), False),
+        (".python_packages/lib/site-packages/azure/storage/__init__.py",
+         (".python_packages/lib/site-packages",), True),
+        (".python_packages/lib/python3.11/site-packages/werkzeug/__init__.py",
+         (".python_packages/lib/python3.11/site-packages",), True),
+        (".venv/lib/python3.12/site-packages/markupsafe/__init__.py",
+         (".venv/lib/python3.12/site-packages",), True),
+        ("antenv/lib/python3.12/site-packages/x.py",
+         ("antenv/lib/python3.12/site-packages",), False),
+        ("a/.python_packages/lib/site-packages/azure/functions/__init__.py",
+         ("a/.python_packages/lib/site-packages",), True),
+        ("a/werkzeug.py", (), True),
+        ("azure/__init__.py", (), True),
+        ("b/werkzeug.py", (), False),
+        ("other/.venv/lib/python3.12/site-packages/azure/x.py", (), False),
+    ],
+)  # fmt: skip
+def test_packages_that_the_app_brings(app, path, package_paths, own):
+    """They are found, and meet ours never: own_packages says so."""
+    bundle = app("a", "b", files=[path]).functions[0].bundle
+    assert bundle.package_paths == package_paths
+    assert bundle.own_packages is own
+
+
+def test_packages_of_the_function_win_over_the_apps(app):
+    """The function's own folder comes first."""
+    start = ".python_packages/lib/site-packages"
+    bundle = app("a", files=[f"{start}/x.py", f"a/{start}/x.py"]).functions[0].bundle
+    assert bundle.package_paths == (f"a/{start}", start)
+
+
+def test_shadowed_standard_library(app):
+    """A top-level file or folder that could never be imported is warned about."""
+    definition = app(
+        "typing",
+        files=["json.py", "logging/__init__.py", "asyncio/readme.md", "queue.py", "a/io.py"],
+    )
+    assert [p.where for p in definition.problems] == ["json.py", "logging"]
+    assert all(p.warning for p in definition.problems)
+    assert "'import json' will not find it; rename it" in definition.problems[0].message
+
+
+def test_v2_app_is_told_not_to_be_served_yet(app):
+    """function_app.py wins over function.json, so nothing is half served."""
+    definition = app("a", files=["function_app.py", "jobs/triggered/j/run.sh"])
+    assert definition.functions == ()
+    assert [j.name for j in definition.jobs] == ["j"]
+    assert "v2 programming model" in definition.problems[0].message
+    renamed = app(settings={"PYTHON_SCRIPT_FILE_NAME": "other.py"})
+    assert [f.name for f in renamed.functions] == ["a"]
+
+
+def test_broken_host_json_leaves_the_jobs(app):
+    """Functions need it, jobs do not."""
+    definition = app("a", files=["jobs/triggered/j/run.sh"], host_json="{}")
+    assert definition.functions == ()
+    assert [j.name for j in definition.jobs] == ["j"]
+    assert 'write "version": "2.0"' in definition.problems[0].message

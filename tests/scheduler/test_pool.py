@@ -1,0 +1,396 @@
+"""A pool's decisions with workers that are driven by hand: who gets a call, when more come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.errors import SandboxDiedError, SpawnFailedError
+from sandbox.worker import Call
+from scheduler.errors import BusyError
+from scheduler.function_logs import FunctionLogs
+from scheduler.functions import (
+    AuthLevel,
+    Binding,
+    Bundle,
+    BundleKind,
+    Function,
+    HttpTrigger,
+    Limits,
+)
+from scheduler.pool import TRANSITIONS, CallTimedOutError, Pool, PoolState
+
+
+class FakeWorker:
+    """A worker whose replies and death the test decides."""
+
+    def __init__(self, pool: Pool, *, coroutine: bool = False) -> None:
+        self.pool = pool
+        self.usable = False
+        self.is_coroutine = coroutine
+        self.load_error: tuple[str, str] | None = None
+        self.in_flight: dict[bytes, Call] = {}
+        self.served = 0
+        self.idle_since = 0.0
+        self.cancelled: list[Call] = []
+        self.killed = ""
+        self.draining = False
+
+    def take(self) -> None:
+        self.usable = True
+
+    def send(self, call: Call, now: float) -> None:
+        call.sent_at = now
+        self.in_flight[call.id] = call
+
+    def cancel(self, call: Call) -> None:
+        self.cancelled.append(call)
+
+    def drain(self) -> None:
+        self.usable = False
+        self.draining = True
+        if not self.in_flight:
+            self.die([])
+
+    def kill(self, why: str = "") -> None:
+        self.killed = why
+
+    def reply(self, exec_us: int = 10) -> None:
+        """Answer the oldest call."""
+        call = self.in_flight.pop(next(iter(self.in_flight)))
+        self.served += 1
+        if not call.future.done():
+            call.future.set_result((0, exec_us, None))
+        self.pool.replied(self, call, exec_us)  # type: ignore[arg-type]
+        if self.draining and not self.in_flight:
+            self.die([])
+
+    def die(self, not_begun: list[Call]) -> None:
+        self.usable = False
+        self.in_flight.clear()
+        self.pool.gone(self, not_begun)  # type: ignore[arg-type]
+
+
+class FakeZygote:
+    """Forks fake workers; they serve when the test says so."""
+
+    def __init__(self) -> None:
+        self.forked: list[FakeWorker] = []
+        self.fails = False
+
+    def fork(self, _function: str, pool: Any) -> FakeWorker:
+        if self.fails:
+            raise SpawnFailedError("no fork today")
+        worker = FakeWorker(pool)
+        self.forked.append(worker)
+        return worker
+
+
+class FakeLive:
+    """A bundle whose zygote is always there."""
+
+    def __init__(self) -> None:
+        self.zygotes = FakeZygote()
+        self.pools = 0
+        self.errors: dict[str, tuple[str, str]] = {}
+        self.on_lost: list[Any] = []
+        self.retired = 0
+        self.build_error: Exception | None = None
+
+    @property
+    def ready(self) -> FakeZygote | None:
+        return None if self.build_error else self.zygotes
+
+    async def zygote(self) -> FakeZygote:
+        if self.build_error:
+            raise self.build_error
+        return self.zygotes
+
+    def retire(self) -> None:
+        self.retired += 1
+
+
+class Bench:
+    """A pool, its fakes, and words for what happens to it."""
+
+    def __init__(self, tmp: Path, spawned: list[Any], **limits: Any) -> None:
+        self.live = FakeLive()
+        bundle = Bundle("f", BundleKind.FUNCTION, "d", tmp)
+        function = Function(
+            name="f",
+            bundle=bundle,
+            directory="f",
+            script_file="f/__init__.py",
+            entry_point="main",
+            trigger=HttpTrigger("f", None, AuthLevel.ANONYMOUS),
+            trigger_name="req",
+            bindings=(Binding("req", "httpTrigger", "in"),),
+            limits=replace(Limits(min_workers=0), **limits),
+        )
+        self.pool = Pool(function, self.live, FunctionLogs(tmp), spawned.append)  # type: ignore[arg-type]
+        self.loop = asyncio.get_running_loop()
+        self.count = 0
+
+    @property
+    def workers(self) -> list[FakeWorker]:
+        return self.live.zygotes.forked
+
+    def call(self) -> Call:
+        self.count += 1
+        made = Call(
+            self.count.to_bytes(16, "big"), b"", self.loop.create_future(), self.loop.time()
+        )
+        self.pool.submit(made)
+        return made
+
+    def arrive(self, index: int = -1, *, coroutine: bool = False) -> FakeWorker:
+        worker = self.workers[index]
+        worker.is_coroutine = coroutine
+        self.pool.ready(worker)  # type: ignore[arg-type]
+        return worker
+
+    def fast(self, worker: FakeWorker) -> None:
+        """Teach the pool that the function takes microseconds."""
+        for _ in range(40):
+            self.call()
+            worker.reply(10)
+
+
+@pytest.fixture
+def spawned() -> Iterator[list[Any]]:
+    coroutines: list[Any] = []
+    yield coroutines
+    for coroutine in coroutines:
+        coroutine.close()
+
+
+def test_the_table_is_total() -> None:
+    """Every state of a pool has an entry."""
+    assert set(TRANSITIONS) == set(PoolState)
+
+
+async def test_the_first_call_brings_a_worker_and_gets_it(tmp_path: Path, spawned: list) -> None:
+    """A call without a worker waits for one fork, not for one each."""
+    bench = Bench(tmp_path, spawned)
+    calls = [bench.call(), bench.call()]
+    assert len(bench.workers) == 1
+    assert calls[0].cold
+    worker = bench.arrive()
+    assert list(worker.in_flight.values()) == calls[:1]
+
+
+async def test_a_slow_function_has_one_call_in_a_workers_hands(
+    tmp_path: Path, spawned: list
+) -> None:
+    """Until its time is known, a function counts as slow."""
+    bench = Bench(tmp_path, spawned)
+    first, second = bench.call(), bench.call()
+    worker = bench.arrive()
+    assert len(worker.in_flight) == 1
+    worker.reply(5_000)
+    assert first.future.done()
+    assert list(worker.in_flight.values()) == [second]
+
+
+async def test_a_fast_function_fills_one_worker_first(tmp_path: Path, spawned: list) -> None:
+    """Under 100 us several frames go to one worker, and no second one is forked."""
+    bench = Bench(tmp_path, spawned)
+    bench.call()
+    worker = bench.arrive()
+    worker.reply()
+    bench.fast(worker)
+    for _ in range(10):
+        bench.call()
+    assert len(worker.in_flight) == 10
+    assert len(bench.workers) == 1
+
+
+async def test_calls_that_waited_bring_more_workers_up_to_the_limit(
+    tmp_path: Path, spawned: list
+) -> None:
+    """Pressure is time waited, and max_workers holds."""
+    bench = Bench(tmp_path, spawned, max_workers=3)
+    for _ in range(10):
+        bench.call()
+    bench.arrive()
+    await asyncio.sleep(0.05)
+    assert len(bench.workers) == 3
+
+
+async def test_a_full_queue_is_refused_at_the_door(tmp_path: Path, spawned: list) -> None:
+    """The message names the limit and where it is set; those that wait are not touched."""
+    bench = Bench(tmp_path, spawned, queue_depth=2)
+    waiting = [bench.call(), bench.call()]
+    with pytest.raises(BusyError, match=r"limit is 2 .*queueDepth"):
+        bench.call()
+    worker = bench.arrive()
+    worker.reply()
+    worker.reply()
+    assert all(call.future.done() for call in waiting)
+
+
+async def test_a_call_that_waited_too_long_is_refused(tmp_path: Path, spawned: list) -> None:
+    """Queue age is bounded, each call by its own arrival."""
+    bench = Bench(tmp_path, spawned, queue_age_s=0.02)
+    call = bench.call()
+    with pytest.raises(BusyError, match="queueAgeSeconds"):
+        await asyncio.wait_for(call.future, 5)
+
+
+async def test_what_a_dead_worker_had_not_begun_goes_to_another(
+    tmp_path: Path, spawned: list
+) -> None:
+    """Such calls come first in the line, and only three workers in a row may die on one."""
+    bench = Bench(tmp_path, spawned)
+    call = bench.call()
+    for _ in range(2):
+        worker = bench.arrive()
+        worker.die([call])
+        assert not call.future.done()
+    bench.arrive().die([call])
+    with pytest.raises(SandboxDiedError, match="not begun by 3 workers"):
+        await call.future
+
+
+async def test_a_call_over_time_ends_its_worker_and_only_it(tmp_path: Path, spawned: list) -> None:
+    """The caller is answered at the deadline; the process is ended."""
+    bench = Bench(tmp_path, spawned, timeout_s=0.02)
+    call = bench.call()
+    worker = bench.arrive()
+    with pytest.raises(CallTimedOutError, match="within 0.02 s"):
+        await asyncio.wait_for(call.future, 5)
+    assert "more than 0.02 s" in worker.killed
+
+
+async def test_a_coroutine_over_time_is_cancelled_not_killed(tmp_path: Path, spawned: list) -> None:
+    """Other calls of the same process live on."""
+    bench = Bench(tmp_path, spawned, timeout_s=0.02)
+    calls = [bench.call(), bench.call()]
+    worker = bench.arrive(coroutine=True)
+    assert len(worker.in_flight) == 2
+    with pytest.raises(CallTimedOutError):
+        await asyncio.wait_for(calls[0].future, 5)
+    assert calls[0] in worker.cancelled
+    assert not worker.killed
+
+
+async def test_the_deadline_counts_from_the_start_of_each_call(
+    tmp_path: Path, spawned: list
+) -> None:
+    """A later call is not ended by the timer of an earlier one."""
+    bench = Bench(tmp_path, spawned, timeout_s=0.05)
+    bench.call()
+    worker = bench.arrive()
+    await asyncio.sleep(0.03)
+    worker.reply()
+    late = bench.call()
+    await asyncio.sleep(0.03)
+    assert not late.future.done()
+    with pytest.raises(CallTimedOutError):
+        await asyncio.wait_for(late.future, 5)
+
+
+async def test_code_that_does_not_load_answers_every_call(tmp_path: Path, spawned: list) -> None:
+    """The load error is told at each call, those that waited included."""
+    bench = Bench(tmp_path, spawned)
+    bench.live.build_error = SpawnFailedError("not reached")
+    waiting = bench.call()
+    bench.live.errors["f"] = ("ImportError: no", "trace")
+    await spawned.pop()
+    assert await waiting.future == (2, 0, ["ImportError: no", "trace"])
+    assert await bench.call().future == (2, 0, ["ImportError: no", "trace"])
+
+
+async def test_a_sandbox_that_cannot_be_built_fails_the_calls_that_waited(
+    tmp_path: Path, spawned: list
+) -> None:
+    """They are not left waiting, and the next call tries again."""
+    bench = Bench(tmp_path, spawned)
+    bench.live.build_error = SpawnFailedError("no launcher")
+    call = bench.call()
+    await spawned.pop()
+    with pytest.raises(SandboxDiedError, match="no launcher"):
+        await call.future
+    bench.live.build_error = None
+    bench.call()
+    assert len(bench.workers) == 1
+
+
+async def test_draining_answers_what_is_here_and_then_closes(tmp_path: Path, spawned: list) -> None:
+    """Busy workers finish, waiting calls are served, the sandbox is given up at the end."""
+    bench = Bench(tmp_path, spawned)
+    calls = [bench.call(), bench.call()]
+    worker = bench.arrive()
+    bench.pool.drain()
+    worker.reply(5_000)
+    assert not bench.pool.closed.is_set()
+    worker.reply(5_000)
+    assert bench.pool.closed.is_set()
+    assert all(call.future.done() for call in calls)
+    assert bench.live.retired == 1
+
+
+async def test_a_worker_is_recycled_after_so_many_calls(tmp_path: Path, spawned: list) -> None:
+    """recycle_calls replaces the process between two calls."""
+    bench = Bench(tmp_path, spawned, recycle_calls=2)
+    for _ in range(3):
+        bench.call()
+    worker = bench.arrive()
+    worker.reply(5_000)
+    worker.reply(5_000)
+    assert worker.draining
+    again = bench.arrive()
+    assert again is not worker
+    assert len(again.in_flight) == 1
+
+
+async def test_idle_workers_go_down_to_the_minimum(tmp_path: Path, spawned: list) -> None:
+    """A worker without a call for idle_s is retired, min_workers of them stay."""
+    bench = Bench(tmp_path, spawned, idle_s=0.02, min_workers=1, max_workers=3)
+    for _ in range(3):
+        bench.call()
+    first = bench.arrive()
+    await asyncio.sleep(0.02)
+    for index in range(1, len(bench.workers)):
+        bench.arrive(index)
+    for worker in bench.workers:
+        while worker.in_flight:
+            worker.reply(5_000)
+    await asyncio.sleep(0.1)
+    assert len(bench.pool.workers) == 1
+    assert first in bench.workers
+
+
+async def test_a_lost_zygote_is_replaced_before_its_workers_leave(
+    tmp_path: Path, spawned: list
+) -> None:
+    """The old worker serves until a new one is there."""
+    bench = Bench(tmp_path, spawned)
+    bench.call()
+    old = bench.arrive()
+    old.reply()
+    bench.live.on_lost[0]()
+    replacing = asyncio.ensure_future(spawned.pop())
+    await asyncio.sleep(0)
+    assert not old.draining
+    bench.arrive()
+    await replacing
+    assert old.draining
+
+
+async def test_a_cold_pool_warms_up_again_with_a_call(tmp_path: Path, spawned: list) -> None:
+    """cool() ends the workers of an idle function; a later call brings one back."""
+    bench = Bench(tmp_path, spawned)
+    bench.call()
+    bench.arrive().reply()
+    assert bench.pool.cool()
+    assert bench.pool.state is PoolState.COLD
+    assert bench.pool.workers == []
+    bench.call()
+    assert bench.pool.state is PoolState.SERVING
+    assert len(bench.workers) == 2
