@@ -183,6 +183,10 @@ async def _invoke(platform: Platform, function: Function, event: Event) -> None:
     except SchedulerError as error:
         log.warning("function %s, called through the admin API: %s", function.name, error)
         return
+    except Exception:
+        # It runs in the platform's own task group: what escaped here would end the platform.
+        log.exception("function %s, called through the admin API, failed", function.name)
+        return
     if outcome.ending is not Ending.SUCCEEDED:
         log.warning("function %s %s: %s", function.name, outcome.ending.value, outcome.error)
 

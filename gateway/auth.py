@@ -150,7 +150,7 @@ def _unauthorized(keys: KeyStore) -> web.Response:
             "this listener needs the master key or a scoped key",
             f"send it as 'x-functions-key: KEY', 'Authorization: Bearer KEY' or as the password of"
             f" basic authentication (any user name). The master key is in {keys.source};"
-            f" `taak keys` shows it",
+            f" `taak keys --master` prints it",
             {"WWW-Authenticate": 'Basic realm="Taak"'},
         )
     )

@@ -31,7 +31,7 @@ from watchdog.events import (
 from watchdog.observers.inotify import InotifyObserver
 
 from scheduler.deployment import WATCHED
-from scheduler.file_index import is_part
+from scheduler.file_scan import is_part
 
 _log = logging.getLogger("taak.watch")
 
@@ -206,8 +206,8 @@ class _Watch(FileSystemEventHandler):
         """Take one event, in watchdog's thread."""
         for path in (event.src_path, event.dest_path):
             text = os.fsdecode(path)
-            if text and self._matters(text):
-                self._changes.add(text)
+            if text and (told := self._told(text)):
+                self._changes.add(told)
                 return
 
     def _observing(self) -> InotifyObserver:
@@ -231,14 +231,16 @@ class _Watch(FileSystemEventHandler):
         there = sorted({root for root in self._real if os.path.isdir(root)})
         return [r for r in there if not any(_inside(r, other) for other in there if other != r)]
 
-    def _matters(self, path: str) -> bool:
+    def _told(self, path: str) -> str:
+        """Return how to name a changed path; empty if it wakes nobody."""
         for root in self._real:
             if _inside(path, root):
                 below = [folder for folder in self._ignored if _inside(folder, root)]
                 relative = os.path.relpath(path, root)
-                return is_part(relative) and not any(_inside(path, folder) for folder in below)
+                matters = is_part(relative) and not any(_inside(path, folder) for folder in below)
+                return relative if matters else ""
         # From a folder above: only the way to a root counts.
-        return any(_inside(root, path) for root in (*self._roots, *self._real))
+        return path if any(_inside(root, path) for root in (*self._roots, *self._real)) else ""
 
     def _identify(self) -> list[_Identity]:
         return [_identity(root) for root in self._roots]

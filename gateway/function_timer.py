@@ -39,7 +39,7 @@ class FunctionTimer:
         self._function = function
         self._trigger = function.trigger
         self._desk = desk
-        self._recorded: datetime | None = None
+        self._recorded: datetime | None = None  # a tick of ours that is still to be run
 
     def inherit(self, before: Timer) -> None:
         """Go on where the former definition's timer was: new code alone moves no tick."""
@@ -66,26 +66,33 @@ class FunctionTimer:
             return await self._leave(plan)
         started = clock.now()
         await self._invoke(plan, started)
-        self.status = await self._desk.reckon(lambda: ticks.after_run(schedule, plan, started))
+        self._recorded = None
+        self.status = await self._desk.reckon(
+            lambda: ticks.after_run(schedule, self.status, plan, started)
+        )
         await self._save_or_warn(self.status)
         await self._desk.miss(self.id, schedule, plan.due, started)
         return ticks.following(self.status, clock.now())
 
     async def _record(self, plan: Plan) -> bool:
-        """Tell whether this tick is ours to run.
-
-        A past tick that is recorded although its run has not ended was ours in an earlier life;
-        only where others share the store can it be theirs.
-        """
-        if self._recorded == plan.due:
-            return True
-        store = self._desk.outlets.store
-        if await store.fire(self.id, plan.due) is None:
-            repeat = plan.reason is Reason.PAST_DUE and not (await store.capabilities()).shared
-            if not repeat:
+        """Tell whether this tick is ours to run."""
+        if self._recorded != plan.due:
+            fired = await self._desk.outlets.store.fire(self.id, plan.due)
+            if fired is None and not await self._was_cut_off(plan):
                 return False
         self._recorded = plan.due
         return True
+
+    async def _was_cut_off(self, plan: Plan) -> bool:
+        """Tell whether a recorded tick was begun by us in an earlier life, and never ended.
+
+        Where others share the store it may be theirs, and running now.
+        """
+        if plan.reason is not Reason.PAST_DUE or self.status is None:
+            return False
+        if self.status.has_done(plan.due):
+            return False
+        return not (await self._desk.outlets.store.capabilities()).shared
 
     async def _leave(self, plan: Plan) -> Plan | None:
         """Leave a tick to whoever has recorded it, and look at what became of the one before."""

@@ -10,7 +10,9 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+from scheduler.deployment import Deployment
 
 #: Upper bounds of the duration histogram in seconds: 0.5 ms to 10 minutes.
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -38,6 +40,7 @@ class Metrics:
         self.requests: dict[tuple[str, int], int] = {}
         self.deploys: dict[str, int] = {}
         self.schedule_lag: dict[tuple[str, str], float] = {}
+        self._counted = ""  # id of the newest deployment that is counted
         self._lags: deque[float] = deque(maxlen=_LAG_SAMPLES)
 
     def observe_invocation(self, function: str, trigger: str, status: str, seconds: float) -> None:
@@ -53,9 +56,13 @@ class Metrics:
         place = (listener, status)
         self.requests[place] = self.requests.get(place, 0) + 1
 
-    def count_deploy(self, result: str) -> None:
-        """Count an ended deployment ("live" or "refused")."""
-        self.deploys[result] = self.deploys.get(result, 0) + 1
+    def count_deployments(self, ended: Iterable[Deployment]) -> None:
+        """Count those of the newest deployments that were not counted before."""
+        fresh = [each for each in ended if each.id > self._counted]  # ids sort by time
+        for deployment in fresh:
+            result = deployment.state.value
+            self.deploys[result] = self.deploys.get(result, 0) + 1
+        self._counted = max([self._counted, *(each.id for each in fresh)])
 
     def observe_lag(self, kind: str, name: str, seconds: float) -> None:
         """Note how late the last tick of a schedule was; `kind` is "function" or "triggered"."""

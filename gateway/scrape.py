@@ -111,8 +111,7 @@ class PlatformCollector(Collector):
         for name in functions:
             counts = self._platform.dispatcher.workers(name)
             workers.add_metric([name, "busy"], counts.busy)
-            workers.add_metric([name, "idle"], counts.total - counts.busy)
-            workers.add_metric([name, "spare"], counts.spare)
+            workers.add_metric([name, "idle"], counts.spare)
             waiting.add_metric([name], counts.waiting)
             cold.add_metric([name], counts.cold_starts)
         yield from (workers, waiting, cold)
@@ -166,6 +165,7 @@ async def metrics_page(request: web.Request) -> web.Response:
     """Answer GET /metrics."""
     platform = request.app[PLATFORM]
     facts = await _ask_store(platform)
+    platform.metrics.count_deployments(await platform.deployments.history())
     page = generate_latest(PlatformCollector(platform, facts))
     return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

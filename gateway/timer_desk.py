@@ -40,6 +40,7 @@ _SLICE_S = 0.005
 _SLICE_TURNS = 50
 #: Cron's grain: nothing is missed within it.
 _GRAIN = timedelta(seconds=1)
+_HAIR = timedelta(microseconds=1)
 
 
 class Timer(Protocol):
@@ -159,8 +160,8 @@ class Desk:
             return None
         self.tally.missed += count
         self.tally.recent_missed.extend((timer_id, due) for due in recent)
-        number = f"{count} ticks" if count < MISSED_COUNTED else f"at least {count} ticks"
-        _log.warning("%s missed %s, most recent at %s", timer_id, number, recent[-1].isoformat())
+        number = f"at least {count}" if count >= MISSED_COUNTED else str(count)
+        _log.warning("ticks missed by %s: %s, most recent %s", timer_id, number, recent[-1])
         await self._record(timer_id, recent)
         return Missed(count, recent[-1])
 
@@ -175,7 +176,7 @@ class Desk:
             count += len(chunk)
             if len(chunk) < _SLICE_TURNS:
                 return count
-        newest = await self.reckon(lambda: schedule.last_before(until, recent[-1]))
+        newest = await self.reckon(lambda: schedule.last_before(until + _HAIR, recent[-1]))
         if newest is not None:
             recent.append(newest)
         return count

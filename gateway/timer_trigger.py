@@ -35,7 +35,7 @@ RETRY_AT_MOST_S = 30.0
 #: A clock that is put back by less only makes the ticks wait so much longer.
 _SET_BACK_S = 2.0
 _LAUNCHED_AT_ONCE = 64
-_ARMED_AT_ONCE = 16
+_ARMED_AT_ONCE = 64
 
 Wait = Callable[[asyncio.Event, float], Awaitable[None]]
 

@@ -19,8 +19,9 @@ from scheduler.host_manifest import HOST_FILE, SETTINGS_FILE
 APP_BUNDLE = "app"
 DISABLE_FILE = "disable.job"
 
+# An environment belongs to the app; a vendored folder may also be one function's own.
 _PACKAGES = re.compile(
-    r"\.python_packages/lib/(?:python3\.\d+/)?site-packages"
+    r"(?P<folder>(?:[^/]+/)?)\.python_packages/lib/(?:python3\.\d+/)?site-packages"
     r"|(?:\.venv|venv|antenv)/lib/python3\.\d+/site-packages"
 )
 #: What our preloaded library consists of: an app that brings any of it never meets ours.
@@ -46,6 +47,8 @@ class BundleMaker:
         self._jobs = tuple(f"{folder}/" for folder in jobs)
         self._environment = json.dumps(dict(environment), sort_keys=True)
         self._shared = digest_of(self._shared_files())
+        found = map(_PACKAGES.fullmatch, sorted(index.folders))
+        self._packages = [(match["folder"] or "", match[0]) for match in found if match]
 
     def function(self, folder: str) -> Bundle:
         """Return the bundle of one function: its folder and everything that is no function."""
@@ -90,11 +93,7 @@ class BundleMaker:
     def _package_paths(self, folder: str) -> list[str]:
         """Return the package folders directly in a folder, in the order in which they win."""
         start = f"{folder}/" if folder else ""
-        found = (path for path in self._index.folders if path.startswith(start))
-        paths = [path for path in found if _PACKAGES.fullmatch(path.removeprefix(start))]
-        if folder:  # an environment belongs to the app, a vendored folder may be a function's own
-            paths = [path for path in paths if "/.python_packages/" in path]
-        return sorted(paths)
+        return [path for owner, path in self._packages if owner == start]
 
     def _brings_preloaded(self, folder: str) -> bool:
         start = f"{folder}/" if folder else ""

@@ -162,6 +162,7 @@ class Deployments:
             release = await self._files.release(files, settings)
         except (OSError, FileChangedError) as error:
             # Nothing is decided: the next occasion, at the latest a rescan, tries again.
+            self._decided = None
             return await self._refuse(attempt, [_not_copied(self._site, error)])
         if latest and self._decided and self._decided.same_content(release.digest, settings):
             self._decided = replace(self._decided, files=release.index)
@@ -228,6 +229,7 @@ class Deployments:
             attempt.digest[:12], attempt.reason, len(diff.added), len(diff.changed),
             len(diff.removed), len(attempt.problems),
         )  # fmt: skip
+        _tell_errors(attempt)
         await self._end(attempt)
         await self._collect(coming)
         return attempt
@@ -239,8 +241,7 @@ class Deployments:
         if latest and again and _same_refusal(latest, attempt):
             self._attempt = None
             return latest  # told already; a rescan would tell it every few seconds
-        for problem in problems:
-            _log.warning("%s", problem)
+        _tell_errors(attempt)
         _log.warning("deployment refused (%s); the last good one goes on", attempt.reason)
         await self._end(attempt)
         return attempt
@@ -287,6 +288,13 @@ class Deployments:
             return
         for digest in removed:
             self._used.pop(digest, None)
+
+
+def _tell_errors(attempt: Deployment) -> None:
+    """Log what is wrong: an error that is only in a table is swallowed for whoever reads logs."""
+    for problem in attempt.problems:
+        if not problem.warning:
+            _log.warning("%s", problem)
 
 
 def _same_refusal(one: Deployment, other: Deployment) -> bool:

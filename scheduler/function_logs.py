@@ -135,7 +135,9 @@ class FunctionLogs:
         if file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{line.function}.jsonl"
-            file = self._files[line.function] = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+            file = self._files[line.function] = path.open(
+                "a", encoding="utf-8", errors="backslashreplace", buffering=1
+            )
         file.write(json.dumps(line.as_json(), ensure_ascii=False) + "\n")
         if file.tell() > _FILE_BYTES:
             self._files.pop(line.function).close()

@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from scheduler.app_settings import MissingSettingError, expand_all, is_true, lookup
+from scheduler.app_settings import is_true, lookup
 from scheduler.file_index import Index
+from scheduler.function_bindings import is_trigger, read_bindings
 from scheduler.functions import (
     AuthLevel,
     Binding,
@@ -33,19 +33,9 @@ from scheduler.route_rules import route_problem
 from scheduler.schedule import ScheduleError, parse_timer
 
 FUNCTION_FILE = "function.json"
-#: Trigger types that are served; more arrive one by one.
-TRIGGERS = ("httpTrigger", "timerTrigger", "manualTrigger", "warmupTrigger")
-#: Other bindings that are served.
-BINDINGS = ("http",)
-
 _NAME = re.compile(r"[a-z][a-z0-9_\-]{0,127}", re.IGNORECASE)
-_BINDING_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,127}|\$return")
 _METHOD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
 _TAAK_KEYS = ("environment", "time_zone", *LIMIT_NAMES)
-_PROPERTIES = {
-    name.casefold(): name
-    for name in ("authLevel", "methods", "route", "schedule", "runOnStartup", "useMonitor")
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,7 @@ def _read(app: AppView, folder: str, bundle: Bundle, problems: list[Problem]) ->
         return None
     fields = Fields(document, document.value, problems, owner=folder)
     _check_name(folder, fields)
-    bindings = _bindings(fields, app.manifest.host.settings)
+    bindings = read_bindings(fields, app.manifest.host.settings)
     taak = fields.inner("taak", loose=True)
     taak.warn_unknown(_TAAK_KEYS)
     zone = read_zone(taak, app.manifest.host.time_zone)
@@ -137,95 +127,10 @@ def _disabled(folder: str, fields: Fields, app: HostManifest) -> str:
     return ""
 
 
-# --- bindings ---------------------------------------------------------------------------------
-
-
-def _bindings(fields: Fields, settings: Mapping[str, str]) -> list[Binding]:
-    items = fields.items("bindings")
-    if not items and fields.raw("bindings") in (None, []):
-        fields.complain(
-            "there must be at least one binding, the trigger: "
-            '"bindings": [{"type": "httpTrigger", "direction": "in", "name": "req"}]',
-            "bindings",
-        )
-    bindings: list[Binding] = []
-    for number, item in enumerate(items):
-        place = f"bindings[{number}]"
-        if not isinstance(item, dict):
-            fields.complain(f"must be an object {{…}}, not {shown(item)}", place)
-            continue
-        binding = _binding(fields.at(place, item), item, settings)
-        if any(binding.name == earlier.name for earlier in bindings):
-            fields.complain(f"the name {binding.name!r} is there twice; rename one", place)
-        bindings.append(binding)
-    return bindings
-
-
-def _binding(fields: Fields, item: dict[str, Any], settings: Mapping[str, str]) -> Binding:
-    kind, name = fields.text("type"), fields.text("name")
-    direction = (fields.text("direction") or "in").casefold()
-    if direction not in {"in", "out"}:
-        fields.complain(f'must be "in" or "out", not {shown(direction)}', "direction")
-    if not _BINDING_NAME.fullmatch(name):
-        fields.complain(
-            f"must be a letter followed by letters, digits or '_', or \"$return\", "
-            f"not {shown(name)}",
-            "name",
-        )
-    elif name == "$return" and direction != "out":
-        fields.complain('"$return" must have "direction": "out"', "direction")
-    _check_type(fields, kind, direction)
-    return Binding(name, kind, direction, _properties(fields, item, settings))
-
-
-def _check_type(fields: Fields, kind: str, direction: str) -> None:
-    if not kind:
-        fields.complain('a "type" is needed, for example "httpTrigger"', "type")
-    elif _is_trigger(kind):
-        if kind.casefold() not in {name.casefold() for name in TRIGGERS}:
-            fields.complain(
-                f"{kind!r} is not served by this version; triggers that are: {', '.join(TRIGGERS)}",
-                "type",
-            )
-        elif direction != "in":
-            fields.complain('a trigger must have "direction": "in"', "direction")
-    elif kind.casefold() not in BINDINGS:
-        fields.complain(
-            f"bindings of type {kind!r} are not served by this version; besides triggers, these "
-            f"are: {', '.join(BINDINGS)}",
-            "type",
-        )
-    elif direction != "out":
-        fields.complain('an "http" binding must have "direction": "out"', "direction")
-
-
-def _properties(
-    fields: Fields, item: dict[str, Any], settings: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return the other properties, known ones in their usual spelling, %NAME% resolved."""
-    properties = {}
-    for written, value in item.items():
-        if written.casefold() in {"name", "type", "direction"}:
-            continue
-        try:
-            value = expand_all(value, settings)  # noqa: PLW2901
-        except MissingSettingError as error:
-            fields.complain(str(error.args[0]), written)
-        properties[_PROPERTIES.get(written.casefold(), written)] = value
-    return properties
-
-
-# --- the trigger ------------------------------------------------------------------------------
-
-
-def _is_trigger(kind: str) -> bool:
-    return kind.casefold().endswith("trigger")
-
-
 def _trigger(
     folder: str, fields: Fields, bindings: list[Binding], zone: str
 ) -> tuple[Binding, Trigger] | None:
-    triggers = [number for number, b in enumerate(bindings) if _is_trigger(b.type)]
+    triggers = [number for number, b in enumerate(bindings) if is_trigger(b.type)]
     if len(triggers) != 1:
         if bindings:
             told = (
@@ -289,9 +194,6 @@ def _timer(fields: Fields, zone: str) -> TimerTrigger | None:
         run_on_startup=fields.flag("runOnStartup", default=False),
         use_monitor=fields.flag("useMonitor", default=True) and not schedule.subminute,
     )
-
-
-# --- the script -------------------------------------------------------------------------------
 
 
 def _script(index: Index, folder: str, fields: Fields) -> str:

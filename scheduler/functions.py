@@ -120,7 +120,7 @@ class HttpTrigger:
 
 @dataclass(frozen=True, slots=True)
 class TimerTrigger:
-    """A schedule with the rules of functions.md 8. use_monitor is already forced off below 1 min."""
+    """A schedule with the rules of functions.md 8; use_monitor is forced off below 1 min."""
 
     expression: str
     schedule: Schedule

@@ -12,7 +12,8 @@ from pathlib import Path
 from scheduler.app_settings import lookup
 from scheduler.bundles import BundleMaker
 from scheduler.conflicts import without_conflicts
-from scheduler.file_index import Index, scan, with_digests
+from scheduler.file_index import Index, with_digests
+from scheduler.file_scan import scan
 from scheduler.function_manifest import FUNCTION_FILE, AppView, read_function
 from scheduler.functions import AppDefinition, Function, Job, Problem
 from scheduler.host_manifest import read_host

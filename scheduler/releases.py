@@ -7,6 +7,7 @@ one, never to the files that people edit. Everything here blocks: call it in a t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -135,7 +136,8 @@ class _Copy:
     def __init__(self, root: Path, earlier: Release | None) -> None:
         self._root = os.fspath(root)
         self._earlier = earlier
-        self._known = {e.digest: e for e in earlier.index.entries.values()} if earlier else {}
+        entries = earlier.index.entries.values() if earlier else ()
+        self._known = {_sameness(entry): entry.path for entry in entries if not entry.link}
         self._written: list[str] = []
         self._folders: set[str] = {self._root}
         self.uncompiled: list[str] = []
@@ -143,23 +145,20 @@ class _Copy:
     def take(self, index: Index) -> None:
         for folder in sorted(index.folders):
             self._folders.add(os.path.join(self._root, folder))
-            os.makedirs(os.path.join(self._root, folder), exist_ok=True)
+            os.mkdir(os.path.join(self._root, folder))
         for entry in index.entries.values():
             path = os.path.join(self._root, entry.path)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
             if entry.link:
                 os.symlink(entry.link, path)
             elif not self._linked(entry, path):
                 self._copied(entry, path)
 
     def _linked(self, entry: Entry, path: str) -> bool:
-        """Link to the file of the earlier release, if that is the same in every respect."""
-        known = self._known.get(entry.digest)
-        if known is None or self._earlier is None or known.link:
+        """Link to a file of the earlier release that is the same in every respect."""
+        known = self._known.get(_sameness(entry))
+        if known is None or self._earlier is None:
             return False
-        if (known.mode, known.mtime_ns) != (entry.mode, entry.mtime_ns):
-            return False
-        source = os.path.join(self._earlier.root, known.path)
+        source = os.path.join(self._earlier.root, known)
         try:
             os.link(source, path)
         except OSError:
@@ -172,7 +171,8 @@ class _Copy:
             return
         compiled = byte_code_path(path)
         try:
-            os.makedirs(os.path.dirname(compiled), exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(compiled))
             os.link(byte_code_path(source), compiled)
         except OSError:
             self.uncompiled.append(path)
@@ -197,6 +197,11 @@ class _Copy:
             return
         for path in (*self._written, *sorted(self._folders, reverse=True)):
             _flush(Path(path))
+
+
+def _sameness(entry: Entry) -> tuple[str, int, int]:
+    """Return what must be equal for two files to share one inode."""
+    return (entry.digest, entry.mode, entry.mtime_ns)
 
 
 def _flush(path: Path) -> None:

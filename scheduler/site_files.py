@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from scheduler.clock import Clock
-from scheduler.file_index import FileChangedError, Index, merged, scan, with_digests
+from scheduler.file_index import FileChangedError, Index, merged, with_digests
+from scheduler.file_scan import scan
 from scheduler.functions import Problem
 from scheduler.job_manifest import JobRoot, outer_job_roots
 from scheduler.releases import Release, Releases

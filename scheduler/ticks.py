@@ -67,15 +67,25 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class TimerStatus:
-    """What is remembered of a function's timer. None stands for never."""
+    """What is remembered of a function's timer. None stands for never.
+
+    `done` is ours, the rest is Azure's: the latest tick whose run has ended. A tick that is in the
+    store's records and later than that was cut off by a crash.
+    """
 
     last: datetime | None
     next: datetime | None
     last_updated: datetime
+    done: datetime | None = None
+
+    def has_done(self, due: datetime) -> bool:
+        """Tell whether the run of a recorded tick has ended."""
+        return self.done is not None and due <= self.done
 
     def to_json(self) -> str:
         """Return the text that the store keeps."""
-        return json.dumps(_status(self, "UTC"))
+        done = _time_text(self.done, "UTC") or _NEVER_RUN
+        return json.dumps({**_status(self, "UTC"), "Done": done})
 
     @classmethod
     def from_json(cls, text: str) -> TimerStatus | None:
@@ -84,9 +94,10 @@ class TimerStatus:
             value = json.loads(text)
             last, following = _instant(value["Last"]), _instant(value["Next"])
             updated = _instant(value["LastUpdated"])
-        except (KeyError, TypeError, ValueError, OverflowError):
+            done = _instant(value.get("Done", _NEVER_RUN))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return None
-        return cls(last, following, updated) if updated is not None else None
+        return cls(last, following, updated, done) if updated is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +139,19 @@ def _is_foreign(schedule: Schedule, status: TimerStatus, now: datetime) -> bool:
     return abs(expected - status.next) >= _ROUNDING
 
 
-def after_run(schedule: Schedule, plan: Plan, started: datetime) -> TimerStatus:
+def after_run(
+    schedule: Schedule, status: TimerStatus | None, plan: Plan, started: datetime
+) -> TimerStatus:
     """Return the status after a run: the next tick is the first one after its start.
 
     A run that began a moment early (the clock was set back by a hair) counts as begun in time,
     else its tick would come again.
     """
     last = max(started, plan.due)
-    return TimerStatus(last, schedule.next_after(last), last)
+    # The clock may have been put back: then later ticks than this one have been run before.
+    before = status.done if status is not None else None
+    done = max(before, plan.due) if before is not None else plan.due
+    return TimerStatus(last, schedule.next_after(last), last, done)
 
 
 def following(status: TimerStatus, now: datetime) -> Plan | None:

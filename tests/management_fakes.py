@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -192,6 +192,10 @@ class FakeDispatcher:
         """Return fixed numbers."""
         return WorkerCounts(total=3, busy=1, spare=2, waiting=4, calls=7, failures=1, cold_starts=2)
 
+    def load_error(self, _name: str) -> tuple[str, str] | None:
+        """Say that all code loads."""
+        return None
+
     def sandbox_report(self, _name: str) -> dict[str, Any]:
         """Return a weak sandbox."""
         return {"level": "process", "degraded_because": "no user namespaces"}
@@ -250,6 +254,7 @@ class FakeContinuous:
         self.states: dict[str, ContinuousState] = {}
         self.orders: list[tuple[str, str]] = []
         self.error: Exception | None = None
+        self.on_status: list[Callable[[Job, ContinuousStatus], None]] = []
 
     async def start(self, name: str) -> None:
         """Run again."""
@@ -290,15 +295,20 @@ class FakeDeployments:
     def __init__(self, platform: FakePlatform) -> None:
         self.reasons: list[str] = []
         self.newest: list[Deployment] = []
+        self.refusal: Problem | None = None
         self._platform = platform
 
     async def reconcile(self, reason: str) -> Deployment:
         """Take over the jobs whose folders are in the site."""
         self.reasons.append(reason)
-        self._platform.take_jobs_from_site()
-        return Deployment(id="d2", state=DeploymentState.LIVE, reason=reason, started_at=START)
+        if self.refusal:
+            state, problems = DeploymentState.REFUSED, (self.refusal,)
+        else:
+            state, problems = DeploymentState.LIVE, ()
+            self._platform.take_jobs_from_site()
+        return Deployment(id="d2", state=state, reason=reason, started_at=START, problems=problems)
 
-    async def history(self, limit: int) -> list[Deployment]:
+    async def history(self, limit: int = 50) -> list[Deployment]:
         """Return the newest."""
         return self.newest[:limit]
 

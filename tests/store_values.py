@@ -1,4 +1,4 @@
-"""Words for tests of the store: a clock that is set, and runs and work with everything filled in."""
+"""Words for tests of the store: a clock that is set, and filled-in runs and work."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ class SetClock:
         self.time = START
 
     def now(self) -> datetime:
+        """Return the time that was set."""
         return self.time
 
     def monotonic(self) -> float:
+        """Return seconds since the start."""
         return (self.time - START).total_seconds()
 
     async def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
         self.move(seconds)
         await asyncio.sleep(0)
 
     def move(self, seconds: float) -> None:
+        """Let the time pass."""
         self.time += timedelta(seconds=seconds)
 
 

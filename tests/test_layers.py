@@ -59,7 +59,9 @@ def test_imports_go_down_only(path: Path) -> None:
         where = f"{here}:{line} imports {module}"
         if here.startswith("sandbox/runtime/"):
             assert top not in OURS, where
-            assert level == 1 or top in sys.stdlib_module_names or top in {"msgpack", "azure"}, where
+            assert level == 1 or top in sys.stdlib_module_names or top in {"msgpack", "azure"}, (
+                where
+            )
             continue
         assert level == 0, f"{where}: only the guest side imports relatively"
         if top in OURS and here != "gateway/server.py":

@@ -10,11 +10,13 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-
-import typer
-from typer.main import get_command
+from typing import TYPE_CHECKING
 
 from gateway.cli.exits import CliError, ExitCode
+from gateway.cli.start import plain_options, start
+
+if TYPE_CHECKING:
+    import typer
 
 #: verb -> the module of this package that registers it.
 VERBS = {
@@ -40,6 +42,8 @@ VERBS = {
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """Return the command with as few verbs loaded as these arguments allow."""
+    import typer
+
     app = typer.Typer(
         name="taak",
         help="Event-driven functions and WebJobs on your own machines.",
@@ -70,6 +74,12 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
+    options = plain_options(arguments[1:]) if arguments and arguments[0] == "run" else None
+    if options is not None:
+        return start(options)
+
+    from typer.main import get_command
+
     # Stand-alone mode ends in SystemExit with the parser's own code: 2 for bad usage.
     try:
         get_command(build(arguments)).main(list(arguments), prog_name="taak")

@@ -1,15 +1,12 @@
-"""`taak run`: settings from three sources, then the platform until it is told to stop."""
+"""`taak run` as the full parser sees it: its help, and its mistakes (start.py has the rest)."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.cli.exits import CliError, ExitCode
-from gateway.config import Config, ConfigError, load
+from gateway.cli.start import start
 
 _Text = str | None
 
@@ -21,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 def run(
     *,
-    site: Annotated[_Text, typer.Argument(help="App root; left out: HOME/site/wwwroot.")] = None,
+    site: Annotated[
+        _Text, typer.Argument(metavar="SITE", help="App root; left out: HOME/site/wwwroot.")
+    ] = None,
     home: Annotated[_Text, typer.Option(help="Directory for all that we write (.taak).")] = None,
     host: Annotated[_Text, typer.Option(help="Address of the functions (127.0.0.1).")] = None,
     port: Annotated[_Text, typer.Option(help="Port of the functions (7071; 0: any).")] = None,
@@ -42,7 +41,7 @@ def run(
     Every option has an environment twin (TAAK_PORT, TAAK_HOME ...) and a key in taak.toml; the
     option beats the environment, which beats the file.
     """
-    flags = {
+    options = {
         "site": site,
         "home": home,
         "host": host,
@@ -55,25 +54,6 @@ def run(
         "drain_s": drain_s,
         "settle_s": settle_s,
         "rescan_s": rescan_s,
+        "config": config,
     }
-    settings = settings_or_error(flags, config)
-
-    # Imported last: a mistake in the settings is told before aiohttp is loaded.
-    from gateway.server import run as run_platform
-
-    raise typer.Exit(run_platform(settings))
-
-
-def settings_or_error(flags: dict[str, str | None], file: str | None) -> Config:
-    """Return the settings; every mistake at once as one error."""
-    name = file or os.environ.get("TAAK_CONFIG")
-    try:
-        return load(flags, os.environ, Path(name) if name else None)
-    except ConfigError as error:
-        count = len(error.mistakes)
-        title = "1 mistake" if count == 1 else f"{count} mistakes"
-        raise CliError(
-            "\n  ".join([f"{title} in the settings:", *error.mistakes]),
-            ExitCode.INVALID,
-            facts={"mistakes": list(error.mistakes)},
-        ) from error
+    raise typer.Exit(start(options))

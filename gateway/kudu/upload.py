@@ -21,6 +21,7 @@ from gateway.folded_routes import Match
 from gateway.kudu.body import receive_file
 from gateway.kudu.webjobs import find_job, job_answer, kind_of
 from gateway.platform import Platform
+from scheduler.deployment import DeploymentState
 from scheduler.errors import BadRequestError, ConflictError, NotFoundError
 from scheduler.functions import Job, JobKind
 from scheduler.job_manifest import choose_script
@@ -53,7 +54,7 @@ async def put_job(platform: Platform, request: web.Request, match: Match) -> web
         await asyncio.to_thread(_swap, fresh, target, stage / "old")
         deployment = await platform.deployments.reconcile(f"upload of {kind.value} job {name}")
     job = find_job(platform, kind, name)
-    if job is None:
+    if job is None or deployment.state is DeploymentState.REFUSED:
         problems = "; ".join(str(problem) for problem in deployment.problems)
         raise ConflictError(f"the files are in place, but the deployment was refused: {problems}")
     return await job_answer(platform, request, job)

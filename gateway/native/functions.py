@@ -47,8 +47,7 @@ def function_shape(
     return {
         "name": function.name,
         **_trigger_shape(platform, function),
-        "state": "disabled" if function.disabled else "ready",
-        "reason": function.disabled,
+        **_state_shape(platform, function),
         "release": platform.catalog.definition.digest,
         "bundle": function.bundle.digest,
         **_runtime_shape(platform, function.name),
@@ -174,6 +173,13 @@ def _trigger_shape(platform: Platform, function: Function) -> dict[str, Any]:
     else:
         shape["trigger"] = trigger.type
     return {"trigger": shape.pop("trigger"), **shape}
+
+
+def _state_shape(platform: Platform, function: Function) -> dict[str, Any]:
+    """Return whether calls can be answered; code that does not load answers each with a 500."""
+    if error := platform.dispatcher.load_error(function.name):
+        return {"state": "error", "reason": error[0]}
+    return {"state": "disabled" if function.disabled else "ready", "reason": function.disabled}
 
 
 def _runtime_shape(platform: Platform, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.job_facts import continuous_status
+from gateway.job_facts import continuous_status, start_and_see
 from gateway.native.problems import known_problems, problem_shape, problems_of
 from gateway.native.route import (
     Param,
@@ -109,16 +109,24 @@ def _job(platform: Platform, request: web.Request) -> Job:
 
 
 def _switch(
-    verb: Callable[[Platform], Callable[[str], Awaitable[object]]],
+    verb: Callable[[Platform, Job], Awaitable[object]],
 ) -> Callable[[Platform, web.Request], Awaitable[web.Response]]:
     """Return the handler of a verb on a continuous job."""
 
     async def call(platform: Platform, request: web.Request) -> web.Response:
         job = platform.catalog.job(JobKind.CONTINUOUS, request.match_info["name"])
-        await verb(platform)(job.name)
+        await verb(platform, job)
         return await _job_answer(platform, job)
 
     return call
+
+
+async def _stop(platform: Platform, job: Job) -> None:
+    await platform.continuous.stop(job.name)
+
+
+async def _restart(platform: Platform, job: Job) -> None:
+    await platform.continuous.restart(job.name)
 
 
 async def _job_answer(platform: Platform, job: Job) -> web.Response:
@@ -174,9 +182,9 @@ ROUTES = (
         answer="Run",
         status=202,
     ),
-    _continuous_route("start", "Start", _switch(lambda platform: platform.continuous.start)),
-    _continuous_route("stop", "Stop", _switch(lambda platform: platform.continuous.stop)),
-    _continuous_route("restart", "Restart", _switch(lambda platform: platform.continuous.restart)),
+    _continuous_route("start", "Start", _switch(start_and_see)),
+    _continuous_route("stop", "Stop", _switch(_stop)),
+    _continuous_route("restart", "Restart", _switch(_restart)),
     Route(
         method="GET",
         path="/v1/jobs/{kind}/{name}/logs",

@@ -74,7 +74,8 @@ async def stream_file(
     source = GrowingFile(path, resume_offset(request, start))
     response = await open_stream(request)
     silent_s = 0.0
-    with contextlib.closing(source):
+    # A client that is gone is the usual end of such a stream, not a failure.
+    with contextlib.closing(source), contextlib.suppress(ConnectionResetError):
         while not request.app[STOPPING].is_set():
             # Asked before reading: what was written before the end is then surely in the file.
             over = ended() if ended else False

@@ -109,10 +109,13 @@ def _tick(row: tuple[Any, ...]) -> Tick:
 
 def _hold_until(tx: Transaction, name: str, token: int, ttl_s: float) -> bool:
     now = tx.now()
-    return tx.changed(
-        "UPDATE leases SET expires_at = ? WHERE name = ? AND token = ? AND expires_at > ?",
-        (now + seconds(ttl_s), name, token, now),
-    ) > 0
+    return (
+        tx.changed(
+            "UPDATE leases SET expires_at = ? WHERE name = ? AND token = ? AND expires_at > ?",
+            (now + seconds(ttl_s), name, token, now),
+        )
+        > 0
+    )
 
 
 def _leases(rows: Rows, prefix: str) -> list[Lease]:

@@ -120,7 +120,12 @@ async def test_run_without_a_json_object_is_refused(platform, body):
 
 
 @pytest.mark.parametrize(
-    "outcome", [Outcome(Ending.FAILED, error="ValueError: boom"), BusyError("1000 calls wait")]
+    "outcome",
+    [
+        Outcome(Ending.FAILED, error="ValueError: boom"),
+        BusyError("1000 calls wait"),
+        RuntimeError("our own boom"),
+    ],
 )
 async def test_background_failure_is_logged_not_lost(platform, caplog, outcome):
     """Nobody waits for the outcome, so the log tells it."""

@@ -17,6 +17,8 @@ from gateway.cli import app
 from gateway.cli.client import ServerEvent, parse_events
 from gateway.cli.exits import CliError, ExitCode
 from gateway.cli.logs import follow_events
+from gateway.cli.start import plain_options
+from gateway.config import SETTINGS
 
 HELLO = {
     "name": "hello",
@@ -447,6 +449,36 @@ class TestWithoutAPlatform:
         assert done.code == ExitCode.INVALID
         assert "--port='x'" in done.err
         assert "--drain-s='y'" in done.err
+
+    @pytest.mark.parametrize(
+        ("words", "options"),
+        [
+            ((), {}),
+            (("app", "--port", "0"), {"site": "app", "port": "0"}),
+            (("--home=h=1", "app"), {"home": "h=1", "site": "app"}),
+            (("--config", "x.toml"), {"config": "x.toml"}),
+            (("--help",), None),
+            (("--port",), None),
+            (("--port", "--home"), None),
+            (("--port=1", "--port=2"), None),
+            (("a", "b"), None),
+            (("--master-key", "k"), None),
+            (("-x",), None),
+        ],
+    )
+    def test_a_plain_start_needs_no_parser(self, words, options):
+        """Plain options are read at once; whatever needs explaining goes to the full parser."""
+        assert plain_options(words) == options
+
+    def test_both_parsers_know_the_same_options(self, taak):
+        """Each flag of the settings' table stands in `taak run --help`."""
+        text = taak("run", "--help").out
+        for setting in SETTINGS:
+            assert (setting.flag in text) is not setting.secret
+
+    def test_run_usage(self, taak):
+        """The full parser explains: exit 2."""
+        assert taak("run", "--prot", "1").code == ExitCode.USAGE
 
     def test_schedule_explain(self, taak):
         """The meaning of an expression, offline; a wrong one is exit 3."""

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from management_fakes import FakePlatform, a_run, management
 
-from scheduler.functions import JobKind
+from scheduler.functions import JobKind, Problem
 from scheduler.run import RunState
 
 ZIP = {"Content-Type": "application/zip", "Content-Disposition": "attachement; filename=job.zip"}
@@ -113,6 +113,19 @@ async def test_new_names_are_checked(platform, name):
             f"/api/triggeredwebjobs/{name}", data=b"x", headers=named("run.sh")
         )
         assert (answer.status, "no job name" in await answer.text()) == (400, True)
+
+
+async def test_refused_deployment_is_told(platform):
+    """When the files are fine but the app's deployment is refused, 409 says by what."""
+    platform.write_job("mail", run_sh="old")
+    platform.take_jobs_from_site()
+    platform.deployments.refusal = Problem("host.json", "not valid JSON", 3)
+    async with management(platform) as client:
+        answer = await client.put(
+            "/api/triggeredwebjobs/mail", data=b"new", headers=named("run.sh")
+        )
+        assert answer.status == 409
+        assert "host.json:3: not valid JSON" in await answer.text()
 
 
 async def test_wrapping_folder_counts_as_the_job(platform):

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from management_fakes import FakePlatform, a_function, http, management
+from management_fakes import START, FakePlatform, a_function, http, management
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.metrics import BOUNDS, Metrics
+from scheduler.deployment import Deployment, DeploymentState
 from scheduler.store.errors import Unavailable
 
 
@@ -28,6 +29,11 @@ async def scrape(platform):
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }
+
+
+def a_deployment(name, state=DeploymentState.LIVE):
+    """Return an ended deployment."""
+    return Deployment(id=name, state=state, reason="files", started_at=START)
 
 
 def at(name, /, **labels):
@@ -58,7 +64,7 @@ async def test_invocations_and_their_durations(platform):
 
 async def test_what_is_read_at_the_scrape(platform):
     """Workers, queue, jobs, requests, deployments and lags stand there under their names."""
-    platform.bundle.metrics.count_deploy("live")
+    platform.deployments.newest = [a_deployment("d1")]
     platform.bundle.metrics.count_request("data", 200)
     platform.bundle.metrics.observe_lag("triggered", "report", 0.25)
     found = await scrape(platform)
@@ -103,6 +109,17 @@ async def test_answers_of_management_are_counted(platform):
     async with management(platform, {}) as client:
         await client.get("/v1/status")
     assert platform.bundle.metrics.requests == {("management", 401): 1}
+
+
+def test_deployments_are_counted_once():
+    """A deployment that two scrapes see counts once; a refused one counts as such."""
+    metrics = Metrics()
+    first, second = a_deployment("d1"), a_deployment("d2", DeploymentState.REFUSED)
+    metrics.count_deployments([first])
+    metrics.count_deployments([second, first])
+    metrics.count_deployments([second, first])
+    metrics.count_deployments([])
+    assert metrics.deploys == {"live": 1, "refused": 1}
 
 
 def test_bounds_are_upper_bounds():

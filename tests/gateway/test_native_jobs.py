@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from management_fakes import START, FakePlatform, a_job, a_run, management
 
+from scheduler.continuous_state import ContinuousState
 from scheduler.errors import ConflictError
 from scheduler.functions import JobKind, Problem
 from scheduler.run import RunState
@@ -128,6 +131,44 @@ async def test_continuous_job_is_switched(platform):
         assert (await client.post("/v1/jobs/continuous/nobody/start")).status == 404
         assert (await client.post("/v1/jobs/continuous/mail/explode")).status == 404
     assert platform.continuous.orders == [("stop", "mail"), ("start", "mail"), ("restart", "mail")]
+
+
+async def test_start_answers_when_the_job_is_seen_to_start(platform):
+    """A start that takes effect in the background is waited for; others' changes are not it."""
+    job = platform.catalog.job(JobKind.CONTINUOUS, "mail")
+    other = a_job(platform.site, "other", JobKind.CONTINUOUS)
+    platform.continuous.states["mail"] = ContinuousState.STOPPED
+
+    async def start_later(name):
+        loop = asyncio.get_running_loop()
+        loop.call_soon(tell, other, ContinuousState.RUNNING)
+        loop.call_soon(tell, job, ContinuousState.STARTING)
+
+    def tell(which, state):
+        platform.continuous.states[which.name] = state
+        for callback in list(platform.continuous.on_status):
+            callback(which, platform.continuous.status(which.name))
+
+    platform.continuous.start = start_later
+    async with management(platform) as client:
+        shape = await (await client.post("/v1/jobs/continuous/mail/start")).json()
+    assert shape["state"] == "Starting"
+    assert platform.continuous.on_status == []
+
+
+async def test_start_that_shows_nothing_is_answered_all_the_same(platform, monkeypatch):
+    """The wait is bounded: the answer then tells the state as it is."""
+    monkeypatch.setattr("gateway.job_facts.START_SHOWS_S", 0.01)
+    platform.continuous.states["mail"] = ContinuousState.STOPPED
+
+    async def do_nothing(name):
+        pass
+
+    platform.continuous.start = do_nothing
+    async with management(platform) as client:
+        shape = await (await client.post("/v1/jobs/continuous/mail/start")).json()
+    assert shape["state"] == "Stopped"
+    assert platform.continuous.on_status == []
 
 
 async def test_log_of_a_continuous_job(platform):

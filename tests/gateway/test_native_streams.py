@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from management_fakes import FakePlatform, management
 
 from gateway.management import management_app
 from gateway.native.growing_file import BLOCK_BYTES, GrowingFile
-from gateway.native.streams import STOPPING, event
+from gateway.native.streams import STOPPING, event, stream_file
 from scheduler.functions import JobKind
 
 
@@ -112,6 +114,24 @@ async def test_open_stream_ends_with_the_listener(tmp_path):
         assert seen == [b"data: last\n", b"data: fresh\n"]
         client.app[STOPPING].set()
         assert await answer.content.read() == b"\n"
+
+
+async def test_client_that_leaves_is_no_failure(tmp_path, monkeypatch):
+    """A write to a client that is gone ends the stream quietly and lets go of the file."""
+    platform = FakePlatform(tmp_path)
+
+    class Gone(web.StreamResponse):
+        async def write(self, data):
+            raise ConnectionResetError
+
+    async def open_gone(_request):
+        return Gone()
+
+    monkeypatch.setattr("gateway.native.streams.open_stream", open_gone)
+    path = tmp_path / "log"
+    path.write_text("a line\n")
+    request = make_mocked_request("GET", "/", app=management_app(platform.bundle))
+    assert isinstance(await stream_file(request, path, start=0), Gone)
 
 
 def test_application_has_its_stop_sign(tmp_path):

@@ -24,7 +24,7 @@ class Lines:
     """A sink that keeps what it got."""
 
     def __init__(self) -> None:
-        self.data = {stream: b"" for stream in Stream}
+        self.data = dict.fromkeys(Stream, b"")
         self.closed = threading.Event()
 
     def write(self, stream: Stream, chunk: bytes) -> None:
@@ -159,7 +159,14 @@ def call(worker: Worker, **query: str) -> Call:
     """Send one GET with these query values."""
     loop = asyncio.get_running_loop()
     call_id = os.urandom(16)
-    event = ("GET", "http://localhost/api/f", (("Host", "localhost"),), tuple(query.items()), (), b"")
+    event = (
+        "GET",
+        "http://localhost/api/f",
+        (("Host", "localhost"),),
+        tuple(query.items()),
+        (),
+        b"",
+    )
     made = Call(call_id, encode_call(call_id, event, None), loop.create_future(), loop.time())
     worker.send(made, loop.time())
     return made

@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from sandboxes import Lines, alive, launchers, shell, until
+from real.sandboxes import Lines, alive, launchers, shell, until
 
 from sandbox.errors import SpawnFailedError
 from sandbox.spec import ResourceLimits, SandboxSpec
@@ -62,7 +62,7 @@ async def test_terminate_reaches_every_process_and_kill_ends_what_ignores_it() -
     async with launchers() as both:
         script = "trap 'echo told' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done'"
         process = await both.run(shell(script), sink)
-        await until(lambda: sink.out.strip(), "the first line")
+        await until(sink.out.strip, "the first line")
         process.terminate()
         assert alive(process.pid)
         exit_ = await process.kill()
@@ -71,11 +71,11 @@ async def test_terminate_reaches_every_process_and_kill_ends_what_ignores_it() -
 
 
 async def test_an_init_that_is_killed_takes_its_tree_with_it() -> None:
-    """kill -9 of the trusted root of a sandbox leaves nothing running."""
+    """Kill -9 of the trusted root of a sandbox leaves nothing running."""
     sink = Lines()
     async with launchers() as both:
         process = await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
-        await until(lambda: sink.out.strip(), "the daemon's pid")
+        await until(sink.out.strip, "the daemon's pid")
         with open(f"/proc/{process.pid}/stat") as stat:
             init = int(stat.read().rpartition(")")[2].split()[1])
         os.kill(init, signal.SIGKILL)
@@ -86,7 +86,7 @@ async def test_an_init_that_is_killed_takes_its_tree_with_it() -> None:
 
 
 async def test_sandboxes_outlive_their_launcher_and_new_ones_come() -> None:
-    """kill -9 of the launcher costs no running program; the next starts from another launcher."""
+    """Kill -9 of the launcher costs no running program; the next starts from another launcher."""
     sink = Lines()
     async with launchers() as both:
         process = await both.run(shell("echo one; read x < /dev/null; sleep 0.5; echo two"), sink)
@@ -140,6 +140,6 @@ async def test_nothing_is_left_when_the_launchers_end() -> None:
     sink = Lines()
     async with launchers() as both:
         await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
-        await until(lambda: sink.out.strip(), "the daemon's pid")
+        await until(sink.out.strip, "the daemon's pid")
         launcher = both.preloaded.pid
     assert not alive(launcher)

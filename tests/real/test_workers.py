@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from sandboxes import alive, answer, bound_zygote, call, launchers, ready_worker, until
+from real.sandboxes import alive, answer, bound_zygote, call, launchers, ready_worker, until
 
 from sandbox.errors import ProtocolBrokenError, SandboxDiedError, SpawnFailedError
 from sandbox.worker import WorkerState
@@ -155,7 +155,7 @@ async def test_finished_answers_survive_a_crash_behind_them(tmp_path: Path) -> N
 
 
 async def test_a_dead_zygote_does_not_cost_its_workers_their_calls(tmp_path: Path) -> None:
-    """kill -9 of the zygote: the running call is answered, no new worker can be had."""
+    """Kill -9 of the zygote: the running call is answered, no new worker can be had."""
     async with launchers() as both:
         zygote, _ = await bound_zygote(both, tmp_path, HELLO)
         worker, _ = await ready_worker(zygote)

@@ -12,6 +12,7 @@ import pytest
 from job_fakes import FakeClock, FakeLauncher, lines, make_job, programs, settle
 
 from sandbox.errors import SpawnFailedError
+from sandbox.interpreters import MissingInterpreterError
 from sandbox.spec import Exit
 from scheduler.continuous import ContinuousJobs
 from scheduler.continuous_state import LIVE, TRANSITIONS, ContinuousState
@@ -360,6 +361,37 @@ class TestStop:
         await settle()
         assert bench.launcher.started == []
         assert bench.state() is S.STOPPED
+
+    @pytest.mark.parametrize("failure", [OSError("disk"), MissingInterpreterError("no", "hint")])
+    async def test_a_stop_beats_a_start_that_fails(self, bench, monkeypatch, failure):
+        """What goes wrong after the decision to stop does not bring the job back to life."""
+        gate = asyncio.Event()
+
+        async def fail(*_args):
+            await gate.wait()
+            raise failure
+
+        monkeypatch.setattr(bench.jobs._place.programs, "prepare", fail)
+        await bench.add(bench.job())
+        await bench.jobs.stop("mail")
+        gate.set()
+        await settle()
+        assert bench.state() is S.STOPPED
+        assert S.PENDING_RESTART not in bench.states
+
+    async def test_a_stop_while_another_instance_holds_the_lock(self, bench, monkeypatch):
+        """The answer of the store comes too late to matter."""
+        gate = asyncio.Event()
+
+        async def refuse(*_args):
+            await gate.wait()
+
+        monkeypatch.setattr(bench.store, "acquire", refuse)
+        await bench.add(bench.job(is_singleton=True))
+        await bench.jobs.stop("mail")
+        gate.set()
+        await settle()
+        assert bench.states == [S.STARTING, S.DISABLING, S.STOPPING, S.STOPPED]
 
     async def test_an_unknown_job_is_told(self, bench):
         """By every order."""

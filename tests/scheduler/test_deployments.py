@@ -523,7 +523,7 @@ async def test_old_releases_go_after_a_while(site):
 
 
 async def test_open_takes_over_earlier_releases(site, tmp_path):
-    """After a restart the same files are the same release, and earlier ones are kept for a while."""
+    """After a restart the same files are the same release, and the newest are kept."""
     site.function("hello")
     for number in range(7):
         site.function("hello", f"x = {number}")

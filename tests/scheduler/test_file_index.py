@@ -11,11 +11,10 @@ import pytest
 from scheduler.file_index import (
     FileChangedError,
     content_digest,
-    is_part,
     merged,
-    scan,
     with_digests,
 )
+from scheduler.file_scan import is_part, scan
 
 
 def write(root, **files):

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.file_index import FileChangedError, scan, with_digests
+from scheduler.file_index import FileChangedError, with_digests
+from scheduler.file_scan import scan
 from scheduler.precompile import byte_code_path, compile_files
 from scheduler.releases import Releases
 

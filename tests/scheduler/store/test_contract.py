@@ -25,10 +25,12 @@ from scheduler.store.port import (
 
 
 async def claim(store: Store, n: int = 10, function: str = "mail") -> list[Claimed]:
+    """Claim up to n."""
     return await store.claim("me", [(function, n)], 30)
 
 
 async def claim_one(store: Store, function: str = "mail") -> Claimed:
+    """Claim the one that is ready."""
     (claimed,) = await claim(store, 1, function)
     return claimed
 
@@ -190,6 +192,7 @@ async def test_the_cap_holds_and_work_is_leased_once_under_eight_claimers(store:
     async def claimer() -> None:
         nonlocal running, most
         while sum(seen.values()) < 400:
+            await asyncio.sleep(0)
             for claimed in await claim(store, 3):
                 seen[claimed.id] += 1
                 running += 1
