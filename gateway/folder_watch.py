@@ -13,46 +13,17 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers.inotify import InotifyObserver
-
+from gateway import kernel_watch
+from gateway.kernel_watch import KernelWatch
 from scheduler.deployment import WATCHED
-from scheduler.file_scan import is_part
 
 _log = logging.getLogger("taak.watch")
 
-#: Reads, opens and attribute changes wake nobody; a file counts when its writer closes it.
-_EVENTS: list[type[FileSystemEvent]] = [
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-]
-#: Without the kernel's help the files are looked at so often.
-POLL_S = 1.0
-#: After so long without its help it is asked again.
-RETRY_S = 60.0
 #: A stream of events that never pauses is acted upon after so many times the settle time.
 _LONGEST_WAIT = 10
-
-_Identity = tuple[str, int, int]
 
 
 class FolderWatch:
@@ -78,7 +49,7 @@ class FolderWatch:
     async def run(self) -> None:
         """Call `on_settled` after every change, and every few seconds in any case."""
         changes = _Changes(asyncio.get_running_loop())
-        watch: _Watch | None = None
+        watch: KernelWatch | None = None
         with _overflows(changes):
             try:
                 while True:
@@ -91,14 +62,14 @@ class FolderWatch:
                 if watch is not None:
                     await asyncio.to_thread(watch.stop)
 
-    def _renewed(self, watch: _Watch | None, changes: _Changes) -> _Watch:
+    def _renewed(self, watch: KernelWatch | None, changes: _Changes) -> KernelWatch:
         if watch is not None:
             watch.stop()
-        return _Watch(self._roots, self._ignored, changes)
+        return KernelWatch(self._roots, self._ignored, changes.add)
 
-    async def _next(self, watch: _Watch, changes: _Changes) -> str:
+    async def _next(self, watch: KernelWatch, changes: _Changes) -> str:
         """Return why to look: a change that has settled, or that it is time."""
-        pause_s = self._rescan_s if watch.hears else min(POLL_S, self._rescan_s)
+        pause_s = self._rescan_s if watch.hears else min(kernel_watch.POLL_S, self._rescan_s)
         try:
             async with asyncio.timeout(pause_s):
                 await changes.wait()
@@ -156,116 +127,6 @@ class _Changes:
             taken = (self._count, self._first)
             self._count, self._first = 0, ""
         return taken
-
-
-class _Watch(FileSystemEventHandler):
-    """One set of kernel watches: for the roots as they are now, and for the folders above them.
-
-    It never follows a root that is removed, renamed or created: `is_stale` tells, and the owner
-    makes a new one.
-    """
-
-    def __init__(self, roots: list[str], ignored: list[str], changes: _Changes) -> None:
-        self._roots = roots
-        self._real = [os.path.realpath(root) for root in roots]
-        self._ignored = ignored
-        self._changes = changes
-        self._identities = self._identify()
-        self._observer: InotifyObserver | None = None
-        self._retry_at = 0.0
-        try:
-            self._observer = self._observing()
-        except OSError as error:
-            self._retry_at = time.monotonic() + RETRY_S
-            _log.warning(
-                "the kernel cannot watch the folders (%s); they are looked at every %g s instead. "
-                "To change that: sysctl fs.inotify.max_user_watches=524288 "
-                "fs.inotify.max_user_instances=512",
-                error,
-                POLL_S,
-            )
-
-    @property
-    def hears(self) -> bool:
-        """Tell whether the kernel reports changes."""
-        return self._observer is not None
-
-    def is_stale(self) -> bool:
-        """Tell whether a root is not the folder any more that it was, or a new try is due."""
-        if self._observer is None and time.monotonic() >= self._retry_at:
-            return True
-        return self._identify() != self._identities
-
-    def stop(self) -> None:
-        """End the threads."""
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        """Take one event, in watchdog's thread."""
-        for path in (event.src_path, event.dest_path):
-            text = os.fsdecode(path)
-            if text and (told := self._told(text)):
-                self._changes.add(told)
-                return
-
-    def _observing(self) -> InotifyObserver:
-        observer = InotifyObserver()
-        observer.start()
-        try:
-            for root in self._outermost():
-                observer.schedule(self, root, recursive=True, event_filter=_EVENTS)
-            # Last, because watchdog passes over a sub-folder in silence when the kernel has no
-            # watch left for it: then these fail as well, and that is an error.
-            for folder in sorted({_nearest(root) for root in self._roots}):
-                observer.schedule(self, folder, recursive=False, event_filter=_EVENTS)
-        except OSError:
-            observer.stop()
-            observer.join()
-            raise
-        return observer
-
-    def _outermost(self) -> list[str]:
-        """Return the roots that exist, without those inside of others."""
-        there = sorted({root for root in self._real if os.path.isdir(root)})
-        return [r for r in there if not any(_inside(r, other) for other in there if other != r)]
-
-    def _told(self, path: str) -> str:
-        """Return how to name a changed path; empty if it wakes nobody."""
-        for root in self._real:
-            if _inside(path, root):
-                below = [folder for folder in self._ignored if _inside(folder, root)]
-                relative = os.path.relpath(path, root)
-                matters = is_part(relative) and not any(_inside(path, folder) for folder in below)
-                return relative if matters else ""
-        # From a folder above: only the way to a root counts.
-        return path if any(_inside(root, path) for root in (*self._roots, *self._real)) else ""
-
-    def _identify(self) -> list[_Identity]:
-        return [_identity(root) for root in self._roots]
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def _nearest(root: str) -> str:
-    """Return the nearest folder above that exists."""
-    above = os.path.dirname(root)
-    while not os.path.isdir(above):
-        above = os.path.dirname(above)
-    return above
-
-
-def _identity(root: str) -> _Identity:
-    """Return which folder a path leads to now: its nearest existing folder, by inode."""
-    there = root if os.path.isdir(root) else _nearest(root)
-    try:
-        facts = os.stat(there)
-    except OSError:
-        return (there, 0, 0)
-    return (there, facts.st_dev, facts.st_ino)
 
 
 class _OverflowHandler(logging.Handler):

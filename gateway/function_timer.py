@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.timer_desk import Desk, Timer
     from scheduler.functions import Function, Job
+    from scheduler.run import Run
     from scheduler.ticks import Plan
 
 _log = logging.getLogger("taak.timers")
@@ -39,7 +40,7 @@ class FunctionTimer:
         self._function = function
         self._trigger = function.trigger
         self._desk = desk
-        self._recorded: datetime | None = None  # a tick of ours that is still to be run
+        self._recorded: tuple[datetime, Run] | None = None  # a tick of ours that is still to be run
 
     def inherit(self, before: Timer) -> None:
         """Go on where the former definition's timer was: new code alone moves no tick."""
@@ -62,10 +63,11 @@ class FunctionTimer:
     async def fire(self, plan: Plan) -> Plan | None:
         """Run the tick to its end and return the next plan: runs never overlap."""
         clock, schedule = self._desk.outlets.clock, self._trigger.schedule
-        if not await self._record(plan):
+        run = await self._record(plan)
+        if run is None:
             return await self._leave(plan)
         started = clock.now()
-        await self._invoke(plan, started)
+        await self._invoke(plan, run, started)
         self._recorded = None
         self.status = await self._desk.reckon(
             lambda: ticks.after_run(schedule, self.status, plan, started)
@@ -74,14 +76,17 @@ class FunctionTimer:
         await self._desk.miss(self.id, schedule, plan.due, started)
         return ticks.following(self.status, clock.now())
 
-    async def _record(self, plan: Plan) -> bool:
-        """Tell whether this tick is ours to run."""
-        if self._recorded != plan.due:
-            fired = await self._desk.outlets.store.fire(self.id, plan.due)
-            if fired is None and not await self._was_cut_off(plan):
-                return False
-        self._recorded = plan.due
-        return True
+    async def _record(self, plan: Plan) -> Run | None:
+        """Return the run of this tick, or None if the tick is not ours to run."""
+        if self._recorded is not None and self._recorded[0] == plan.due:
+            return self._recorded[1]
+        outlets = self._desk.outlets
+        run = await outlets.record_tick(self._function, plan.due)
+        if run is None and await self._was_cut_off(plan):
+            run = await outlets.record_again(self._function)
+        if run is not None:
+            self._recorded = (plan.due, run)
+        return run
 
     async def _was_cut_off(self, plan: Plan) -> bool:
         """Tell whether a recorded tick was begun by us in an earlier life, and never ended.
@@ -101,7 +106,7 @@ class FunctionTimer:
         schedule = self._trigger.schedule
         return await self._desk.reckon(lambda: ticks.after_tick(schedule, plan, now))
 
-    async def _invoke(self, plan: Plan, started: datetime) -> None:
+    async def _invoke(self, plan: Plan, run: Run, started: datetime) -> None:
         past_due = plan.reason is Reason.PAST_DUE or plan.late(started)
         if past_due or plan.reason is Reason.STARTUP:
             _log.info(
@@ -115,7 +120,7 @@ class FunctionTimer:
         text = ticks.payload(self._trigger.schedule, status, past_due=past_due)
         event = DataEvent("timertrigger", "json", text)
         try:
-            await self._desk.outlets.fire_function(self._function, event, plan.due, ticks.TIMER)
+            await self._desk.outlets.fire_function(run, self._function, event)
         except (BusyError, UnavailableError):
             raise  # nothing has run: the tick is tried again
         except Exception:  # noqa: BLE001 - whatever one run does wrong, the next tick comes

@@ -101,6 +101,7 @@ class _Parts:
         self._not_ready = not_ready
         self._timers = Timers(outlets(platform))
         self._intake: list[asyncio.Task[None]] = []  # what brings new work
+        self._ticking: list[asyncio.Task[None]] = []  # ends by itself once its runs have ended
         self._services: list[asyncio.Task[None]] = []  # what work needs
         self._runners: list[web.BaseRunner] = []
         self._began = time.monotonic()
@@ -132,10 +133,9 @@ class _Parts:
             rescan_s=self._config.rescan_s,
             ignored=[self._home.path],
         )
-        self._intake = [
-            self._group.create_task(self._timers.run()),
-            self._group.create_task(watch.run()),
-        ]
+        await platform.triggered.recovered.wait()  # runs that begin from now on are of this life
+        self._ticking = [self._group.create_task(self._timers.run())]
+        self._intake = [self._group.create_task(watch.run())]
         gc.collect()
         gc.freeze()  # what lives as long as the platform need not be looked at again
         self._announce()
@@ -146,11 +146,16 @@ class _Parts:
         notify("STOPPING=1")
         self._not_ready.append("the platform is stopping")
         # First what brings new work; calls that come from now on are told to go elsewhere.
+        self._timers.stop()
         await _cancel(self._intake)
         async with asyncio.TaskGroup() as ending:
             ending.create_task(platform.dispatcher.drain(drain_s))
             ending.create_task(platform.continuous.drain(drain_s))
             ending.create_task(platform.triggered.drain(drain_s))
+        # Their calls have ended: what remains is to record how.
+        if self._ticking:
+            await asyncio.wait(self._ticking, timeout=_CLOSE_S)
+        await _cancel(self._ticking)
         # Answers of the drained calls are on their way: the listeners close after them.
         for runner in self._runners:
             await runner.cleanup()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from gateway.platform import Platform
 from gateway.timer_desk import Outlets
 from scheduler.clock import SystemClock
-from scheduler.events import DataEvent
-from scheduler.functions import Function, Job
+from scheduler.functions import Job
 from scheduler.job_log import Level, LogFile
+from scheduler.tick_runs import TickRuns
 
 _LEVELS = {"info": Level.SYS_INFO, "warn": Level.SYS_WARN, "error": Level.SYS_ERR}
 
@@ -17,11 +15,9 @@ _LEVELS = {"info": Level.SYS_INFO, "warn": Level.SYS_WARN, "error": Level.SYS_ER
 def outlets(platform: Platform) -> Outlets:
     """Return the timers' outlets into this platform."""
     clock = SystemClock()
-
-    async def fire_function(
-        function: Function, event: DataEvent, _due_at: datetime, trigger: str
-    ) -> object:
-        return await platform.dispatcher.invoke(function, event, trigger=trigger)
+    runs = TickRuns(
+        platform.store, platform.dispatcher.invoke, instance=platform.instance, clock=clock
+    )
 
     def scheduler_log(job: Job, level: str, message: str) -> None:
         log = LogFile(
@@ -35,7 +31,9 @@ def outlets(platform: Platform) -> Outlets:
     return Outlets(
         store=platform.store,
         clock=clock,
-        fire_function=fire_function,
+        record_tick=runs.record,
+        record_again=runs.record_again,
+        fire_function=runs.carry_out,
         start_tick=platform.triggered.start_tick,
         latest_run=platform.triggered.latest,
         scheduler_log=scheduler_log,

@@ -68,7 +68,10 @@ class Outlets:
     Attributes:
         store: records ticks, keeps statuses.
         clock: the time that schedules live by.
-        fire_function: runs a function to its end: (function, event, due_at, trigger).
+        record_tick: records a function's tick with its run: (function, due_at); None if the tick is
+            recorded already.
+        record_again: makes a further attempt at a function's newest tick; None if it has ended.
+        fire_function: carries out a function's run to its end: (run, function, event).
         start_tick: records a job's tick with its run and starts it: (job, due_at, trigger); None if
             the tick is recorded already, ConflictError if a run is active.
         latest_run: returns the newest run of a job.
@@ -80,7 +83,9 @@ class Outlets:
 
     store: Store
     clock: Clock
-    fire_function: Callable[[Function, DataEvent, datetime, str], Awaitable[object]]
+    record_tick: Callable[[Function, datetime], Awaitable[Run | None]]
+    record_again: Callable[[Function], Awaitable[Run | None]]
+    fire_function: Callable[[Run, Function, DataEvent], Awaitable[None]]
     start_tick: Callable[[Job, datetime, str], Awaitable[Run | None]]
     latest_run: Callable[[Job], Awaitable[Run | None]]
     scheduler_log: Callable[[Job, str, str], None]

@@ -1,9 +1,8 @@
 """All timers: one task that sleeps until the first is due, one heap that knows which that is.
 
 It sleeps by the monotonic clock and looks at the wall clock at least every 30 s. A clock put
-forward makes ticks late, and the timers' own rules say what becomes of them; after a clock put back
-every plan is made anew, and the store knows which ticks have been recorded already. What a tick
-does is not known here.
+forward makes ticks late, which the timers' own rules know; after a clock put back every plan is
+made anew, and the store knows which ticks it has. What a tick does is not known here.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.function_timer import FunctionTimer
 from gateway.job_timer import JobTimer
@@ -49,8 +48,7 @@ async def wait_in_loop(event: asyncio.Event, seconds: float) -> None:
         alarm.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(NamedTuple):
     """Both clocks at one moment."""
 
     wall: datetime
@@ -103,12 +101,10 @@ class Timers:
         functions = (*diff.functions_added, *diff.functions_changed)
         jobs = (*diff.jobs_added, *diff.jobs_changed)
         wanted = {timer.id: timer for timer in self._timers(functions, jobs)}
-        former = {
-            *(ticks.function_timer(one.name) for one in diff.functions_changed),
-            *(ticks.function_timer(one.name) for one in diff.functions_removed),
-            *(ticks.job_timer(one.name) for one in _triggered(diff.jobs_changed)),
-            *(ticks.job_timer(one.name) for one in _triggered(diff.jobs_removed)),
-        }
+        functions = (*diff.functions_changed, *diff.functions_removed)
+        jobs = (*diff.jobs_changed, *diff.jobs_removed)
+        former = {ticks.function_timer(function.name) for function in functions}
+        former |= {ticks.job_timer(job.name) for job in _triggered(jobs)}
         for timer_id in former - wanted.keys():
             self._remove(timer_id)
         for timer in wanted.values():
@@ -249,12 +245,9 @@ class Timers:
         entry.failures += 1
         self.tally.retried += 1
         delay_s = min(RETRY_AT_MOST_S, RETRY_S * 2 ** min(entry.failures - 1, 10))
-        expected = isinstance(error, (BusyError, UnavailableError))
-        _log.warning(
-            "the timer %s is tried again in %.0f s: %s",
-            *(entry.timer.id, delay_s, error),
-            exc_info=None if expected else error,
-        )
+        trace = None if isinstance(error, (BusyError, UnavailableError)) else error
+        text = "the timer %s is tried again in %.0f s: %s"
+        _log.warning(text, entry.timer.id, delay_s, error, exc_info=trace)
         return self._clock.now() + timedelta(seconds=delay_s)
 
     def _settle(self, entry: Entry, plan: Plan | None) -> None:

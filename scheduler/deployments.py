@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import math
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +24,7 @@ from scheduler.file_index import FileChangedError, Index
 from scheduler.functions import AppDefinition, Problem
 from scheduler.manifest import read_app
 from scheduler.releases import Release, Releases
+from scheduler.retention import Retention
 from scheduler.site_files import SiteFiles
 from scheduler.verdict import inherited, losses, owned
 
@@ -34,10 +34,6 @@ Prepare = Callable[[AppDefinition, AppDefinition], Awaitable[list[Problem]]]
 
 #: Attempts that are remembered here; the store has all.
 HISTORY = 50
-#: Releases that stay for a rollback.
-KEPT_RELEASES = 5
-#: A release that nothing refers to any more stays so long: its old workers may still answer.
-GRACE_S = 3600.0
 
 
 class DeploymentLog(Protocol):
@@ -89,7 +85,6 @@ class Deployments:
     ) -> None:
         self._site = Path(os.path.abspath(site))
         self._catalog = catalog
-        self._releases = releases
         self._store = store
         self._prepare = prepare
         self._settings = settings
@@ -104,7 +99,7 @@ class Deployments:
         self._attempt: Deployment | None = None
         self._history: deque[Deployment] = deque(maxlen=HISTORY)
         self._last_id = 0
-        self._used: dict[str, float] = {}  # release -> when something referred to it last
+        self._retention = Retention(releases, self._clock)
 
     @property
     def current(self) -> Deployment | None:
@@ -126,9 +121,8 @@ class Deployments:
         return [root.live for root in self._files.outer_roots(self._settings)]
 
     async def open(self) -> None:
-        """Take over the releases of an earlier process; the newest stay for a rollback."""
-        names = await asyncio.to_thread(self._releases.open)
-        self._used = dict.fromkeys(names, -math.inf)
+        """Take over the releases of an earlier process."""
+        await self._retention.open()
 
     async def reconcile(self, reason: str) -> Deployment:
         """Make what the files say now serve; return the attempt that decided about them.
@@ -231,7 +225,7 @@ class Deployments:
         )  # fmt: skip
         _tell_errors(attempt)
         await self._end(attempt)
-        await self._collect(coming)
+        await self._retention.collect(coming)
         return attempt
 
     async def _refuse(self, attempt: Deployment, problems: list[Problem]) -> Deployment:
@@ -270,24 +264,6 @@ class Deployments:
         text = f"{self._clock.now():%Y%m%d%H%M%S%f}"
         self._last_id = max(int(text), self._last_id + 1)
         return str(self._last_id)
-
-    async def _collect(self, definition: AppDefinition) -> None:
-        """Remove releases that nothing has referred to for a while, but for the newest few."""
-        now = self._clock.monotonic()
-        bundles = {function.bundle.root.name for function in definition.functions}
-        bundles |= {job.bundle.root.name for job in definition.jobs}
-        for digest in (*sorted(bundles - {definition.digest}), definition.digest):
-            self._used.pop(digest, None)  # to the end: the order is by last use
-            self._used[digest] = now
-        recent = {digest for digest, at in self._used.items() if now - at < GRACE_S}
-        keep = recent | set(list(self._used)[-KEPT_RELEASES:])
-        try:
-            removed = await asyncio.to_thread(self._releases.collect, keep)
-        except OSError as error:
-            _log.warning("old releases are not removed: %s", error)
-            return
-        for digest in removed:
-            self._used.pop(digest, None)
 
 
 def _tell_errors(attempt: Deployment) -> None:

@@ -24,6 +24,7 @@ from scheduler.functions import Function, Problem
 from scheduler.history import History
 from scheduler.live_bundle import Launchers, LiveBundle
 from scheduler.pool import CallTimedOutError, Pool
+from scheduler.run import Run
 
 if TYPE_CHECKING:
     from scheduler.catalog import Diff
@@ -87,15 +88,19 @@ class Dispatcher:
         trigger: str = "http",
         trace: Trace = None,
         invocation_id: str | None = None,
+        run: Run | None = None,
     ) -> Outcome:
         """Run the function once and return how it ended.
+
+        With `run` the call is that run's, under its id, and the caller keeps its row.
 
         Raises:
             BusyError: too many calls wait for this function.
             UnavailableError: the platform is stopping.
             NotFoundError: the function is no longer deployed.
         """
-        call_id = bytes.fromhex(invocation_id.replace("-", "")) if invocation_id else self._ids()
+        chosen = run.public_id if run else invocation_id
+        call_id = bytes.fromhex(chosen.replace("-", "")) if chosen else self._ids()
         pool = self._pools.get(function.name)
         if pool is None or self._closing:
             raise self._absent(function)
@@ -111,7 +116,8 @@ class Dispatcher:
             pool.failures += 1
             self._tell(function.name, call_id, outcome)
         self._observe(function.name, trigger, outcome.ending.value, self._loop.time() - now)
-        self._history.add(call_id, function.name, trigger, pool.function.bundle.digest, outcome)
+        if run is None:
+            self._history.add(call_id, function.name, trigger, pool.function.bundle.digest, outcome)
         return outcome
 
     def workers(self, name: str) -> WorkerCounts:

@@ -21,7 +21,8 @@ _log = logging.getLogger("taak.scheduler")
 _EVERY_S = 0.1
 _BOUND = 200_000
 
-_STATES = {
+#: how an invocation ended -> what its run's row says
+STATE_OF = {
     Ending.SUCCEEDED: RunState.SUCCESS,
     Ending.FAILED: RunState.FAILED,
     Ending.LOAD_FAILED: RunState.FAILED,
@@ -75,7 +76,7 @@ class History:
             kind=RunKind.FUNCTION,
             name=name,
             trigger=trigger,
-            state=_STATES[outcome.ending],
+            state=STATE_OF[outcome.ending],
             instance=self._instance,
             release=release,
             created_at=_at(ended - spent),

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from scheduler.job_log import LogFile
 from scheduler.run import Run, RunKind, RunState
-from scheduler.triggered_run import RunPlace, record_end, show_status
+from scheduler.run_ending import record_end
+from scheduler.triggered_run import RunPlace, show_status
 
 HOST_RESTART = "host_restart"
 

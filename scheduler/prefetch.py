@@ -7,7 +7,8 @@ path; frames behind a slow call wait for it, which is why only functions under a
 from __future__ import annotations
 
 _FAST_US, _QUICK_US = 100.0, 1000.0
-_FAST_DEPTH, _QUICK_DEPTH = 16, 4
+_HELD_US = 4000.0  # the work that one worker may hold: what a call behind the others waits at most
+_MAX_DEPTH = 128
 _WEIGHT = 0.125  # of the newest sample
 
 
@@ -23,13 +24,10 @@ class Prefetch:
 
     def learn(self, exec_us: int) -> None:
         """Take one more sample."""
-        self.mean_us = mean = self.mean_us + (exec_us - self.mean_us) * _WEIGHT
-        if mean < _FAST_US:
-            self.depth, self.spread = _FAST_DEPTH, False
-        elif mean < _QUICK_US:
-            self.depth, self.spread = _QUICK_DEPTH, True
-        else:
-            self.depth, self.spread = 1, True
+        mean = self.mean_us + (max(exec_us, 1) - self.mean_us) * _WEIGHT
+        self.mean_us = mean
+        self.spread = mean >= _FAST_US
+        self.depth = min(int(_HELD_US / mean), _MAX_DEPTH) if mean < _QUICK_US else 1
 
     def fix(self, depth: int) -> None:
         """Hold a depth that does not depend on time: coroutine workers take calls side by side."""

@@ -53,6 +53,7 @@ class TriggeredJobs:
 
     Attributes:
         on_finished: called with the final row of every run that this process carried out.
+        recovered: set once the runs of an earlier process are closed.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TriggeredJobs:
         cpu_ticks: Callable[[int], int | None] = tree_ticks,
     ) -> None:
         self.on_finished: list[Callable[[Run], None]] = []
+        self.recovered = asyncio.Event()
         self._settings = settings or {}
         self._place = RunPlace(
             launcher=launcher,
@@ -90,6 +92,7 @@ class TriggeredJobs:
         """Close what an earlier process left, then carry out runs until `drain` has ended."""
         await release_stale(self._place.store, _LEASES, self._place.instance)
         await self.recover()
+        self.recovered.set()
         async with asyncio.TaskGroup() as group:
             self._group = group
             await self._closing.wait()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sandbox.errors import SandboxError
 from sandbox.spec import Exit
 from scheduler.clock import Clock, within
-from scheduler.errors import ConflictError, NotFoundError, SchedulerError, UnavailableError
+from scheduler.errors import SchedulerError, UnavailableError
 from scheduler.functions import Job
 from scheduler.idle_rule import IdleRule
 from scheduler.job_environment import Occasion
@@ -26,6 +26,7 @@ from scheduler.job_output import RUN_BYTES, JobOutput
 from scheduler.job_program import JobPrograms, Launcher, Process, Program, watch_over
 from scheduler.job_settings import JobSettings
 from scheduler.run import Run, RunState
+from scheduler.run_ending import insist_on_end
 from scheduler.store.port import Store
 
 _log = logging.getLogger("taak.jobs")
@@ -44,8 +45,6 @@ KUDU_WORDS = {
 }
 
 _IDLE_LOOK_S = 1.0
-#: How long we try to tell the store how a run ended; the status file has it at once.
-_RECORD_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 class Verdict(NamedTuple):
@@ -202,28 +201,10 @@ class TriggeredRun:
             ended_at=ended_at,
             exec_ms=(ended_at - started_at).total_seconds() * 1000 if started_at else 0.0,
         )
-        for pause_s in _RECORD_PAUSES_S:
-            try:
-                return await record_end(self._place.store, final)
-            except UnavailableError as error:
-                _log.warning("run %s: its end is not recorded yet: %s", final.public_id, error)
-                await self._place.clock.sleep(pause_s)
-        return final  # the next start of the platform takes it from the status file
-
-
-async def record_end(store: Store, final: Run) -> Run:
-    """Write a final row; one that is final already, or removed, stays as it is."""
-    try:
-        return await store.update_run(
-            final.id,
-            final.state,
-            ended_at=final.ended_at,
-            exit_code=final.exit_code,
-            reason=final.reason,
-            exec_ms=final.exec_ms,
+        recorded = await insist_on_end(
+            self._place.store, self._place.clock, final, give_up=self._at_once
         )
-    except (ConflictError, NotFoundError):
-        return await store.get_run(final.id) or final
+        return recorded or final  # the next start of the platform takes it from the status file
 
 
 def show_status(

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from scheduler.store.port_queue import NewWork
     from scheduler.store.port_runs import NewRun
+    from scheduler.store.port_work import NewWork
 
 
 class MemoryCoordination(MemoryQueue, CoordinationPort):

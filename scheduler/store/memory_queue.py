@@ -11,7 +11,9 @@ from scheduler.functions import key
 from scheduler.run import RunState
 from scheduler.store.errors import QueueFull
 from scheduler.store.memory_work import MemoryWork, letter
-from scheduler.store.port_queue import (
+from scheduler.store.port_queue import QueuePort
+from scheduler.store.port_runs import MAX_PAGE
+from scheduler.store.port_work import (
     CancelResult,
     Claimed,
     DeadPage,
@@ -21,10 +23,8 @@ from scheduler.store.port_queue import (
     Failure,
     FunctionLimits,
     NewWork,
-    QueuePort,
     Reaped,
 )
-from scheduler.store.port_runs import MAX_PAGE
 from scheduler.store.run_steps import again
 from scheduler.store.work_state import WorkState
 

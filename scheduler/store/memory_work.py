@@ -10,7 +10,7 @@ from scheduler.functions import key
 from scheduler.run import RunState
 from scheduler.store.errors import Lost, QueueFull
 from scheduler.store.memory_runs import MemoryRuns
-from scheduler.store.port_queue import (
+from scheduler.store.port_work import (
     Claimed,
     DeadLetter,
     Depth,

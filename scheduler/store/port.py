@@ -27,7 +27,17 @@ from scheduler.store.port_members import (
     Member,
     MembersPort,
 )
-from scheduler.store.port_queue import (
+from scheduler.store.port_queue import QueuePort
+from scheduler.store.port_runs import (
+    MAX_PAGE,
+    NewRun,
+    RunFilter,
+    RunMinute,
+    RunPage,
+    RunsPort,
+    RunStats,
+)
+from scheduler.store.port_work import (
     MAX_INLINE_PAYLOAD_BYTES,
     Backoff,
     CancelResult,
@@ -40,18 +50,8 @@ from scheduler.store.port_queue import (
     Failure,
     FunctionLimits,
     NewWork,
-    QueuePort,
     Reaped,
     WorkError,
-)
-from scheduler.store.port_runs import (
-    MAX_PAGE,
-    NewRun,
-    RunFilter,
-    RunMinute,
-    RunPage,
-    RunsPort,
-    RunStats,
 )
 from scheduler.store.signals import Gap, Subscription
 

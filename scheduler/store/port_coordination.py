@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from scheduler.run import Run
-    from scheduler.store.port_queue import Enqueued, NewWork
     from scheduler.store.port_runs import NewRun
+    from scheduler.store.port_work import Enqueued, NewWork
 
 
 class TickOutcome(StrEnum):

@@ -13,7 +13,7 @@ from scheduler.store.port_runs import NewRun
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from scheduler.store.port_queue import NewWork
+    from scheduler.store.port_work import NewWork
 
 
 def advance(

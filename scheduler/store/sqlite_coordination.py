@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from scheduler.store.port_queue import NewWork
     from scheduler.store.port_runs import NewRun
+    from scheduler.store.port_work import NewWork
     from scheduler.store.sqlite_transaction import Rows, Transaction
 
 _TICKS = "SELECT timer_id, due_at, fired_at, outcome, run_id FROM ticks WHERE timer_id = ? "

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.functions import key
 from scheduler.run import RunState
-from scheduler.store.port_queue import (
+from scheduler.store.port_runs import MAX_PAGE
+from scheduler.store.port_work import (
     Backoff,
     DeadLetter,
     DeadPage,
@@ -15,18 +16,17 @@ from scheduler.store.port_queue import (
     Reaped,
     WorkError,
 )
-from scheduler.store.port_runs import MAX_PAGE
 from scheduler.store.run_steps import again
 from scheduler.store.sqlite_rows import instant, marks
-from scheduler.store.sqlite_work_rows import HELD, Held, drop, expire, fail, insert
+from scheduler.store.sqlite_work_rows import DELETE, HELD, Held, expire, fail, insert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scheduler.store.sqlite_transaction import Rows, Transaction
 
-_OVER = (
-    HELD + "WHERE w.state = 1 AND (w.lease_until <= ?1 OR w.owner IN "
+_OVER = HELD + (
+    "WHERE w.state = 1 AND (w.lease_until <= ?1 OR w.owner IN "
     "(SELECT instance FROM members WHERE seen_at + ttl_us <= ?1)) "
     "ORDER BY w.lease_until, w.id LIMIT ?2"
 )
@@ -57,7 +57,7 @@ def _forget_keys(tx: Transaction, now: int) -> None:
     """Drop dedup keys that are over, a bounded number at a time."""
     tx.execute(
         "DELETE FROM work_keys WHERE (series, key) IN (SELECT series, key FROM work_keys "
-        "WHERE keep_until <= ? AND work_id NOT IN (SELECT id FROM work WHERE state <> 2) "
+        "WHERE keep_until <= ? AND NOT EXISTS (SELECT 1 FROM work w WHERE w.id = work_id AND w.state <> 2) "
         "ORDER BY keep_until LIMIT 1000)",
         (now,),
     )
@@ -73,7 +73,7 @@ def page(rows: Rows, function: str | None, cursor: int | None, limit: int) -> De
     """Return a page of dead letters, newest id first."""
     limit = max(1, min(limit, MAX_PAGE))
     found = rows.all(
-        f"{_LETTER} AND (?1 IS NULL OR (s.kind = 0 AND s.key = ?1)) AND (?2 IS NULL OR w.id < ?2) "
+        f"{_LETTER} AND (?1 IS NULL OR s.key = ?1) AND (?2 IS NULL OR w.id < ?2) "
         "ORDER BY w.id DESC LIMIT ?3",
         (None if function is None else key(function), cursor, limit + 1),
     )
@@ -107,7 +107,7 @@ def requeue(tx: Transaction, ids: Sequence[int]) -> list[int]:
     for work_id in dict.fromkeys(ids):
         work = _revive(tx, work_id)
         if work is not None:
-            drop(tx, work_id)
+            tx.execute(DELETE, (work_id,))
             made.append(insert(tx, work, now).id)
     return made
 
@@ -148,7 +148,7 @@ def purge(tx: Transaction, ids: Sequence[int] | None, function: str | None) -> i
             for work_id in _dead_among(tx, ids[start : start + MAX_PAGE], function)
         ]
     for work_id in doomed:
-        drop(tx, work_id)
+        tx.execute(DELETE, (work_id,))
     return len(doomed)
 
 

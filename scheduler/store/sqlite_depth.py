@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.functions import key
-from scheduler.store.port_queue import Depth, FunctionLimits
+from scheduler.store.port_work import Depth, FunctionLimits
 from scheduler.store.work_state import WorkState
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from scheduler.run import RunKind, RunState
 from scheduler.store import sqlite_dead
 from scheduler.store import sqlite_work_rows as work_rows
-from scheduler.store.port_queue import (
+from scheduler.store.port_queue import QueuePort
+from scheduler.store.port_work import (
     CancelResult,
     Claimed,
     DeadPage,
@@ -19,7 +20,6 @@ from scheduler.store.port_queue import (
     Failure,
     FunctionLimits,
     NewWork,
-    QueuePort,
     Reaped,
 )
 from scheduler.store.sqlite_depth import depth_of, limits_of

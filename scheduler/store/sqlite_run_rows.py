@@ -31,7 +31,8 @@ _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # busy event loop makes every hand-over wait. Few sizes, so that all stay prepared.
 _SIZES = (256, 32, 4, 1)
 _INSERTS = {
-    size: f"INSERT INTO runs ({_COLUMNS}) VALUES {', '.join([_ROW] * size)}" for size in _SIZES
+    size: f"INSERT INTO runs ({_COLUMNS}) VALUES {', '.join([_ROW] * size)}"  # noqa: S608
+    for size in _SIZES
 }
 
 _UPDATE = (
@@ -65,8 +66,8 @@ def need_run(rows: Rows, run_id: int) -> Run:
 
 def insert_run(tx: Transaction, new: NewRun) -> Run:
     """Add one run; return it with its id."""
-    run_id = _next_id(tx)
-    insert_rows(tx, [_values(tx, new, run_id)])
+    run_id = tx.execute(_INSERTS[1], _values(tx, new, None)).lastrowid
+    assert run_id is not None
     run = new.numbered(run_id)
     if run.reason or run.arguments or run.parent is not None:
         tx.execute(_TEXTS, (run_id, run.parent, run.reason, run.arguments))
@@ -79,7 +80,7 @@ def insert_many(tx: Transaction, news: Sequence[NewRun]) -> None:
     """Add ended runs and their counters, in few statements."""
     first = _next_id(tx)
     rows = [_values(tx, new, first + place) for place, new in enumerate(news)]
-    insert_rows(tx, rows)
+    _insert_rows(tx, rows)
     texts = [
         (first + place, new.parent, new.reason, new.arguments)
         for place, new in enumerate(news)
@@ -90,7 +91,7 @@ def insert_many(tx: Transaction, news: Sequence[NewRun]) -> None:
     tx.executemany(_COUNT, _counters(rows))
 
 
-def insert_rows(tx: Transaction, rows: list[tuple[Any, ...]]) -> None:
+def _insert_rows(tx: Transaction, rows: list[tuple[Any, ...]]) -> None:
     """Insert rows of `_values`, as many a statement as there are."""
     done = 0
     for size in _SIZES:
@@ -125,12 +126,12 @@ def save_run(tx: Transaction, before: Run, run: Run) -> Run:
 
 
 def _next_id(tx: Transaction) -> int:
-    """Return the id of the next row: given out here, so that a batch knows its ids."""
+    """Return the id of the next row: a batch gives ids out itself, for its texts."""
     row = tx.one("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
     return 1 if row is None else int(row[0]) + 1
 
 
-def _values(tx: Transaction, new: NewRun, run_id: int) -> tuple[Any, ...]:
+def _values(tx: Transaction, new: NewRun, run_id: int | None) -> tuple[Any, ...]:
     return (
         run_id,
         tx.series(new.kind, new.name),

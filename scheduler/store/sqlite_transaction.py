@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from scheduler.functions import key
-from scheduler.store.port_queue import FunctionLimits
+from scheduler.store.port_work import FunctionLimits
 from scheduler.store.sqlite_rows import KIND_CODES, micros
 
 if TYPE_CHECKING:

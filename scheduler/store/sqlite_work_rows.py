@@ -1,6 +1,6 @@
 """Statements about one piece of queued work: in, leased, back, out. All happen inside an operation.
 
-`work_counts` follows by triggers of the schema; whoever deletes a row cleans its errors too.
+`work_counts` and `work_errors` follow by triggers of the schema.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from scheduler.functions import key
 from scheduler.run import RunKind, RunState
 from scheduler.store.errors import Lost, QueueFull
-from scheduler.store.port_queue import Backoff, Claimed, Enqueued, Failure
+from scheduler.store.port_work import Backoff, Claimed, Enqueued, Failure
 from scheduler.store.run_steps import advance, full, run_of, start_attempt
 from scheduler.store.sqlite_rows import instant, micros, seconds
 from scheduler.store.sqlite_run_rows import insert_run, need_run, save_run
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scheduler.run import Run
-    from scheduler.store.port_queue import NewWork
+    from scheduler.store.port_work import NewWork
     from scheduler.store.sqlite_transaction import Rows, Transaction
 
 _READY, _LEASED, _DEAD, _DELAYED = (
@@ -58,6 +58,7 @@ class Held:
         return seconds(backoff.delay_s(self.attempt, tx.draw))
 
 
+DELETE = "DELETE FROM work WHERE id = ?"
 HELD = (
     "SELECT w.id, s.name, w.attempt, w.max_attempts, w.cancel, w.owner, w.backoff "
     "FROM work w JOIN series s ON s.id = w.series "
@@ -103,8 +104,23 @@ def insert(tx: Transaction, work: NewWork, now: int, *, owner: str | None = None
     begun = int(owner is not None)
     tx.execute(
         _INSERT,
-        (run.id, series, state, work.priority, run_at, begun, begun, work.max_attempts)
-        + (now, until, micros(work.expires_at), owner, backoff, work.trigger, work.payload),
+        (
+            run.id,
+            series,
+            state,
+            work.priority,
+            run_at,
+            begun,
+            begun,
+            work.max_attempts,
+            now,
+            until,
+            micros(work.expires_at),
+            owner,
+            backoff,
+            work.trigger,
+            work.payload,
+        ),
     )
     if work.dedup_key is not None:
         keep_until = now + seconds(work.dedup_keep_s)
@@ -257,14 +273,8 @@ def remove(
     exec_ms: float | None = None,
 ) -> None:
     """Take work out of the queue and end its run."""
-    drop(tx, work_id)
+    tx.execute(DELETE, (work_id,))
     end_run(tx, work_id, state, now, reason=reason, exit_code=exit_code, exec_ms=exec_ms)
-
-
-def drop(tx: Transaction, work_id: int) -> None:
-    """Delete a row with its errors."""
-    tx.execute("DELETE FROM work WHERE id = ?", (work_id,))
-    tx.execute("DELETE FROM work_errors WHERE work_id = ?", (work_id,))
 
 
 def end_run(
@@ -288,7 +298,7 @@ def end_run(
 def expire(tx: Transaction, now: int, limit: int = 1000) -> list[int]:
     """Cancel what should have started by now and has not."""
     rows = tx.all(
-        "SELECT id FROM work WHERE expires_at <= ? AND state IN (0, 3) ORDER BY id LIMIT ?",
+        "SELECT id FROM work WHERE expires_at <= ? AND state IN (0, 3) ORDER BY +id LIMIT ?",
         (now, limit),
     )
     for (work_id,) in rows:

@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 
-from gateway import folder_watch
+from gateway import kernel_watch
 from gateway.folder_watch import FolderWatch
 from scheduler.deployment import WATCHED
 
@@ -228,11 +228,23 @@ async def test_without_inotify_the_folder_is_polled(tmp_path, monkeypatch, caplo
         def __init__(self):
             raise OSError(errno.EMFILE, "inotify instance limit reached")
 
-    monkeypatch.setattr(folder_watch, "InotifyObserver", Full)
-    monkeypatch.setattr(folder_watch, "POLL_S", 0.02)
+    monkeypatch.setattr(kernel_watch, "_Observer", Full)
+    monkeypatch.setattr(kernel_watch, "POLL_S", 0.02)
     async with watching(tmp_path) as watched:
         assert await watched.next() == f"{WATCHED}rescan"
     assert "fs.inotify.max_user_watches" in caplog.text
+
+
+async def test_watch_whose_thread_died_is_made_anew(tmp_path, monkeypatch):
+    """At the next rescan at the latest, events come again."""
+    monkeypatch.setattr(kernel_watch._Observer, "hears", lambda _: next(alive, True))
+    alive = iter([True, False])
+    async with watching(tmp_path) as watched:
+        (tmp_path / "a.py").write_text("")
+        assert "a.py" in await watched.next()
+        assert await watched.next() == f"{WATCHED}the watch began"
+        (tmp_path / "c.py").write_text("")
+        assert "c.py" in await watched.next()
 
 
 async def test_watch_limit_in_a_sub_folder_is_noticed(tmp_path, monkeypatch, caplog):
@@ -249,7 +261,7 @@ async def test_watch_limit_in_a_sub_folder_is_noticed(tmp_path, monkeypatch, cap
         return add(descriptor, path, mask)
 
     monkeypatch.setattr(inotify_c, "inotify_add_watch", limited)
-    monkeypatch.setattr(folder_watch, "POLL_S", 0.02)
+    monkeypatch.setattr(kernel_watch, "POLL_S", 0.02)
     async with watching(tmp_path / "site") as watched:
         assert await watched.next() == f"{WATCHED}rescan"
     assert "the kernel cannot watch the folders" in caplog.text

@@ -1,0 +1,50 @@
+"""Which old releases stay: those in use, the newest few for a rollback, and all for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+
+from scheduler.clock import Clock
+from scheduler.functions import AppDefinition
+from scheduler.releases import Releases
+
+_log = logging.getLogger("taak.releases")
+
+#: Releases that stay for a rollback.
+KEPT_RELEASES = 5
+#: A release that nothing refers to any more stays so long: its old workers may still answer.
+GRACE_S = 3600.0
+
+
+class Retention:
+    """Remembers when something referred to a release last."""
+
+    def __init__(self, releases: Releases, clock: Clock) -> None:
+        self._releases = releases
+        self._clock = clock
+        self._used: dict[str, float] = {}  # in the order of last use
+
+    async def open(self) -> None:
+        """Take over the releases of an earlier process; nothing of it runs any more."""
+        names = await asyncio.to_thread(self._releases.open)
+        self._used = dict.fromkeys(names, -math.inf)
+
+    async def collect(self, definition: AppDefinition) -> None:
+        """Note what the definition that serves now refers to, and remove what may go."""
+        now = self._clock.monotonic()
+        bundles = {function.bundle.root.name for function in definition.functions}
+        bundles |= {job.bundle.root.name for job in definition.jobs}
+        for digest in (*sorted(bundles - {definition.digest}), definition.digest):
+            self._used.pop(digest, None)
+            self._used[digest] = now
+        recent = {digest for digest, at in self._used.items() if now - at < GRACE_S}
+        keep = recent | set(list(self._used)[-KEPT_RELEASES:])
+        try:
+            removed = await asyncio.to_thread(self._releases.collect, keep)
+        except OSError as error:
+            _log.warning("old releases are not removed: %s", error)
+            return
+        for digest in removed:
+            self._used.pop(digest, None)
