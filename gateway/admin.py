@@ -23,9 +23,12 @@ from gateway.manual_trigger import ManualCall, manual_event
 from gateway.native.functions import base_url
 from gateway.native.problems import known_problems, problems_of
 from gateway.platform import PLATFORM, Platform
+from scheduler.clock import SystemClock
 from scheduler.errors import SchedulerError
 from scheduler.events import Ending, Event
+from scheduler.function_runs import FunctionRuns
 from scheduler.functions import Function, HttpTrigger
+from scheduler.run import Run
 
 log = logging.getLogger("taak.admin")
 
@@ -111,7 +114,9 @@ async def run_function(platform: Platform, request: web.Request, match: Match) -
     given = document.get("input")
     text = given if isinstance(given, str) else "" if given is None else json.dumps(given)
     event = manual_event(function, _call(function, text), base_url=base_url(platform))
-    platform.spawn(_invoke(platform, function, event))
+    runs = _runs(platform)
+    run = await runs.begin(function, "manual")  # accepted means recorded: a full disk refuses here
+    platform.spawn(_invoke(runs, run, function, event))
     return web.Response(status=202)
 
 
@@ -177,9 +182,14 @@ def _texts(pairs: object) -> dict[str, str]:
     return {}
 
 
-async def _invoke(platform: Platform, function: Function, event: Event) -> None:
+def _runs(platform: Platform) -> FunctionRuns:
+    invoke = platform.dispatcher.invoke
+    return FunctionRuns(platform.store, invoke, instance=platform.instance, clock=SystemClock())
+
+
+async def _invoke(runs: FunctionRuns, run: Run, function: Function, event: Event) -> None:
     try:
-        outcome = await platform.dispatcher.invoke(function, event, trigger="manual")
+        outcome = await runs.carry_out(run, function, event)
     except SchedulerError as error:
         log.warning("function %s, called through the admin API: %s", function.name, error)
         return

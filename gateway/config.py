@@ -58,6 +58,8 @@ class Config:
         drain_s: how long an ordered stop waits for running work, seconds.
         settle_s: quiet time after the last file event before a deployment, seconds.
         rescan_s: how often the site is compared even without an event, seconds.
+        fast_lane: plain HTTP requests are answered without aiohttp (fast_lane.py); both ways say
+            the same, so that "off" serves for comparing and as a way out.
         master_key: management key; empty: generated once and kept in the home.
     """
 
@@ -75,6 +77,7 @@ class Config:
     settle_s: float = 0.2
     rescan_s: float = 10.0
     master_key: str = field(default="", repr=False)
+    fast_lane: bool = True
 
 
 class _BadValueError(ValueError):
@@ -120,6 +123,12 @@ def _log_format(text: str) -> str:
     if text not in ("text", "json"):
         raise _BadValueError("give text or json")
     return text
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in {"on", "off", "true", "false", "1", "0"}:
+        raise _BadValueError("give on or off")
+    return text.lower() in {"on", "true", "1"}
 
 
 def _store(text: str) -> str:
@@ -182,6 +191,7 @@ SETTINGS = (
     Setting("drain_s", _seconds),
     Setting("settle_s", _positive_seconds),
     Setting("rescan_s", _positive_seconds),
+    Setting("fast_lane", _switch),
     Setting("master_key", _key, secret=True),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -24,6 +25,7 @@ _HOP_BY_HOP = frozenset(
         "transfer-encoding", "upgrade", "content-length", "date",
     }
 )  # fmt: skip
+_JOINED_BYTES = 1 << 16
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 << 10
 _BODILESS = frozenset({204, 304})
@@ -36,54 +38,59 @@ class BadReplyError(Exception):
     """The function's reply cannot be sent; answered with 502. The message says what and why."""
 
 
-Headers = tuple[tuple[str, str], ...]
+Headers = Sequence[Sequence[str]]
 
 
 class Reply:
     """One answer of the data listener."""
 
-    __slots__ = ("_body", "_head", "_request", "body_length", "keep_alive", "prepared", "status")
+    __slots__ = ("_head", "_request", "body", "keep_alive", "status")
 
     def __init__(self, status: int, head: str, body: bytes) -> None:
         self.status = status
-        self.keep_alive: bool | None = None
-        self.prepared = False
-        self.body_length = len(body)
+        self.body = body
+        self.keep_alive: bool | None = None  # None: as the client wishes
         self._head = head
-        self._body = body
+
+    def encode(self, method: str, *, keep_alive: bool, http10: bool = False) -> bytes:
+        """Return head and, unless it goes by itself, body; see `apart`."""
+        status, body = self.status, self.body
+        if keep_alive is http10:
+            end = "Connection: keep-alive\r\n\r\n" if http10 else "Connection: close\r\n\r\n"
+        else:
+            end = "\r\n"
+        if status in _BODILESS:
+            return f"{self._head}{_date()}{end}".encode("latin-1", "replace")
+        length = f"Content-Length: {len(body)}\r\n"
+        head = f"{self._head}{_date()}{length}{end}".encode("latin-1", "replace")
+        return head if method == "HEAD" or self.apart else head + body
+
+    @property
+    def apart(self) -> bool:
+        """Tell whether the body is so large that joining it to the head would cost a copy."""
+        return len(self.body) > _JOINED_BYTES and self.status not in _BODILESS
+
+    # -- what aiohttp's request loop asks of a response
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Remember the request; the writing is done by `write_eof`."""
         self._request = request
-        self.prepared = True
         if self.keep_alive is None:
             self.keep_alive = request.keep_alive
 
     async def write_eof(self, _data: bytes = b"") -> None:
-        """Write everything at once; wait only when the client reads more slowly than we write."""
+        """Write everything; wait only when the client reads more slowly than we write."""
         request = self._request
         transport = request.transport
         if transport is None:
             return  # the client has left
-        body = self._body
-        end = _connection(request, keep_alive=bool(self.keep_alive))
-        if self.status not in _BODILESS:
-            end = f"Content-Length: {len(body)}\r\n{end}"
-        head = f"{self._head}{_date()}{end}\r\n".encode("latin-1", "replace")
-        if request.method == "HEAD" or self.status in _BODILESS:
-            transport.write(head)
-        elif len(body) < 1 << 16:
-            transport.write(head + body)
-        else:
-            transport.write(head)
-            transport.write(body)
+        http10 = request.version == HttpVersion10
+        method = request.method
+        transport.write(self.encode(method, keep_alive=bool(self.keep_alive), http10=http10))
+        if self.apart and method != "HEAD":
+            transport.write(self.body)
+        if request.protocol.writing_paused:  # also small answers add up when nobody reads them
             await request.writer.drain()
-
-
-def _connection(request: web.BaseRequest, *, keep_alive: bool) -> str:
-    if request.version == HttpVersion10:
-        return "Connection: keep-alive\r\n" if keep_alive else ""
-    return "" if keep_alive else "Connection: close\r\n"
 
 
 def from_function(status: int, headers: Headers, body: bytes, extra: Headers = ()) -> Reply:
@@ -97,20 +104,34 @@ def from_function(status: int, headers: Headers, body: bytes, extra: Headers = (
     if len(headers) > _MAX_HEADERS:
         raise BadReplyError(f"{len(headers)} headers; the limit is {_MAX_HEADERS}")
     head = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"
-    names = set()
     for name, value in headers:
-        lower = name.lower()
-        if not _TOKEN.fullmatch(name) or _BAD_VALUE.search(value):
-            raise BadReplyError(f"header {name!r} holds characters that no header may hold")
-        if lower not in _HOP_BY_HOP:
-            names.add(lower)
-            head += f"{name}: {value}\r\n"
-    for name, value in extra:
-        if name.lower() not in names:
-            head += f"{name}: {value}\r\n"
+        head += _LINES.get((name, value)) or _line(name, value)
+    if extra:
+        names = {name.lower() for name, _value in headers}
+        head += "".join(f"{n}: {v}\r\n" for n, v in extra if n.lower() not in names)
     if len(head) > _MAX_HEADER_BYTES:
         raise BadReplyError(f"{len(head)} bytes of headers; the limit is {_MAX_HEADER_BYTES}")
     return Reply(status, head, body)
+
+
+#: Header lines that have been checked: functions send the same few again and again.
+_LINES: dict[tuple[str, str], str] = {}
+_MAX_LINES = 512
+_MAX_LINE_CHARS = 200
+
+
+def _line(name: str, value: str) -> str:
+    """Check one header and return its line, "" for what belongs to the connection."""
+    if not (isinstance(name, str) and isinstance(value, str)):
+        raise BadReplyError("a header's name or value is no text")
+    if not _TOKEN.fullmatch(name) or _BAD_VALUE.search(value):
+        raise BadReplyError(f"header {name!r} holds characters that no header may hold")
+    if name.lower() in _HOP_BY_HOP:
+        return ""
+    line = f"{name}: {value}\r\n"
+    if len(line) <= _MAX_LINE_CHARS and len(_LINES) < _MAX_LINES:
+        _LINES[name, value] = line
+    return line
 
 
 def plain(status: int, text: str = "", headers: Headers = (), kind: str = "text/plain") -> Reply:

@@ -7,19 +7,22 @@ name alone; the difference shows only where one app has both `users/{id}` and `u
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 from urllib.parse import unquote
-from uuid import UUID
 
 from scheduler.functions import Function, HttpTrigger
 from scheduler.route_rules import PARAMETER, PIECE, RULE
 
 Params = tuple[tuple[str, str], ...]
 _Check = Callable[[str], bool]
+
+# Stands for an encoded slash while segments are told apart: no decoded text holds a lone surrogate.
+_SLASH = "\ud800"
+_DOTS = re.compile(rf"[/{_SLASH}]\.\.?(?:[/{_SLASH}]|$)")
 
 
 class Match(NamedTuple):
@@ -36,6 +39,7 @@ class _Route(NamedTuple):
     defaults: dict[str, str]
     checks: tuple[tuple[str, _Check], ...]
     literals: int
+    is_open: bool  # ends with a catch-all
 
 
 class RouteTable:
@@ -54,22 +58,22 @@ class RouteTable:
 
         `path` is as it came, percent-encoded, without the query.
         """
-        plain = _decoded(path).strip("/")
-        for route in self._literal.get(plain.lower(), ()):
+        path = _decoded(path)
+        for route in self._literal.get(path.strip("/").lower(), ()):
             if route.methods is None or method in route.methods:
                 return Match(route.function, ())
         for route in self._patterns:
             if route.methods is not None and method not in route.methods:
                 continue
-            if (params := _params(route, plain)) is not None:
+            if (params := _params(route, path)) is not None:
                 return Match(route.function, params)
         return None
 
     def owns(self, path: str) -> bool:
         """Tell whether any function answers this path, whatever the method."""
-        plain = _decoded(path).strip("/")
-        return plain.lower() in self._literal or any(
-            _params(route, plain) is not None for route in self._patterns
+        path = _decoded(path)
+        return path.strip("/").lower() in self._literal or any(
+            _params(route, path) is not None for route in self._patterns
         )
 
     def _add(self, function: Function, trigger: HttpTrigger, prefix: str) -> None:
@@ -83,22 +87,42 @@ class RouteTable:
 
 
 def _decoded(path: str) -> str:
-    """Decode once; an encoded slash stays encoded, it separates no segments."""
-    if "%" not in path:
-        return path
-    return "%2F".join(unquote(part) for part in re.split("%2[fF]", path))
+    """Decode once; an encoded slash separates no segments, and dot segments lead nowhere.
+
+    A function that joins a parameter to a folder must never see "..": the original's server takes
+    such segments out before routing, so apps rely on it.
+    """
+    if "%" in path:
+        path = _SLASH.join(unquote(part) for part in re.split("%2[fF]", path))
+    if "." in path and _DOTS.search(path):
+        return _without_dots(path.replace(_SLASH, "/"))
+    return path
+
+
+def _without_dots(path: str) -> str:
+    kept: list[str] = []
+    *segments, last = path.split("/")[1:]
+    for segment in (*segments, last):
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if last in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
 def _params(route: _Route, path: str) -> Params | None:
     assert route.pattern is not None
-    found = route.pattern.fullmatch(path)
+    # A catch-all keeps its own last slash; any other route does not know one.
+    found = route.pattern.fullmatch(path[1:] if route.is_open else path.strip("/"))
     if found is None:
         return None
     params = []
     for group, value in found.groupdict().items():
         text = value or route.defaults.get(group)
         if text:
-            params.append((group, text.replace("%2F", "/")))
+            params.append((group, text.replace(_SLASH, "/")))
     values = dict(params)
     for name, check in route.checks:
         if name in values and not check(values[name]):
@@ -107,7 +131,7 @@ def _params(route: _Route, path: str) -> Params | None:
 
 
 def _compile(function: Function, methods: frozenset[str] | None, template: str) -> _Route:
-    text, literals = "", 0
+    text, literals, is_open = "", 0, False
     defaults: dict[str, str] = {}
     checks: list[tuple[str, _Check]] = []
     for piece in PIECE.finditer(template):
@@ -121,21 +145,28 @@ def _compile(function: Function, methods: frozenset[str] | None, template: str) 
         assert parameter is not None  # the manifest has checked it
         text = _with_parameter(text, parameter)
         name = parameter["name"]
+        is_open = bool(parameter["stars"])
         if parameter["default"]:
             defaults[name] = parameter["default"][1:]
         checks += [(name, check) for check in _checks(parameter["rules"])]
     pattern = re.compile(text, re.IGNORECASE) if "(?P<" in text else None
-    return _Route(function, methods, pattern, defaults, tuple(checks), literals)
+    return _Route(function, methods, pattern, defaults, tuple(checks), literals, is_open)
 
 
 def _with_parameter(text: str, parameter: re.Match[str]) -> str:
     group = f"(?P<{parameter['name']}>"
     if not (parameter["stars"] or parameter["optional"] or parameter["default"]):
-        return f"{text}{group}[^/]+?)"
+        # Greedy: of several dots in "{name}.{ext}" the last one separates.
+        return f"{text}{group}{_VALUE})"
     value = ".*" if parameter["stars"] else "[^/]*"
     if text.endswith("/"):
         return f"{text[:-1]}(?:/{group}{value}))?"
+    if text.endswith(rf"{_VALUE})\.") and parameter["optional"]:  # the dot is optional with it
+        return rf"{text[:-3]}?)(?:\.{group}[^/.]+))?"
     return f"{text}{group}{value})?"
+
+
+_VALUE = "[^/]+"
 
 
 # -- constraints
@@ -173,26 +204,43 @@ def _is_int(text: str, bits: int = 64) -> bool:
     return -(1 << (bits - 1)) <= int(text) < 1 << (bits - 1)
 
 
-def _parses(read: Callable[[str], object]) -> _Check:
-    def check(text: str) -> bool:
-        try:
-            read(text)
-        except (ValueError, InvalidOperation):
-            return False
-        return True
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", text, re.ASCII) is not None
 
-    return check
+
+def _is_decimal(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d{1,29}\.?\d*|\.\d+)", text, re.ASCII) is not None
+
+
+def _is_guid(text: str) -> bool:
+    return _GUID.fullmatch(text) is not None
+
+
+_GUID = re.compile(
+    r"[0-9a-f]{32}|(?P<open>[({])?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?(open)[)}])",
+    re.IGNORECASE,
+)
+
+
+def _is_instant(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        datetime.fromisoformat(text)
+        return True
+    with contextlib.suppress(ValueError):
+        datetime.strptime(text, "%Y-%m-%d %I:%M%p")  # noqa: DTZ007  only whether it parses
+        return True
+    return False
 
 
 _KINDS: dict[str, _Check] = {
     "int": lambda text: _is_int(text, 32),
     "long": _is_int,
-    "float": _parses(float),
-    "double": _parses(float),
-    "decimal": _parses(Decimal),
+    "float": _is_number,
+    "double": _is_number,
+    "decimal": _is_decimal,
     "bool": lambda text: text.lower() in ("true", "false"),
-    "datetime": _parses(datetime.fromisoformat),
-    "guid": _parses(UUID),
+    "datetime": _is_instant,
+    "guid": _is_guid,
     "alpha": lambda text: re.fullmatch("[A-Za-z]*", text) is not None,
     "required": bool,
 }

@@ -26,7 +26,9 @@ from gateway import logs
 from gateway.admin import admin_app
 from gateway.config import Config
 from gateway.environment import app_settings
+from gateway.fast_lane import FastLanes
 from gateway.folder_watch import FolderWatch
+from gateway.front_desk import FrontDesk
 from gateway.home import Home, HomeLockedError
 from gateway.http_trigger import DataListener
 from gateway.keys import KeyFileError, KeyStore
@@ -104,6 +106,8 @@ class _Parts:
         self._ticking: list[asyncio.Task[None]] = []  # ends by itself once its runs have ended
         self._services: list[asyncio.Task[None]] = []  # what work needs
         self._runners: list[web.BaseRunner] = []
+        self._lanes: FastLanes | None = None
+        self._lane_server: asyncio.Server | None = None
         self._began = time.monotonic()
 
     async def start(self, data: socket.socket, management: socket.socket) -> None:
@@ -157,6 +161,9 @@ class _Parts:
             await asyncio.wait(self._ticking, timeout=_CLOSE_S)
         await _cancel(self._ticking)
         # Answers of the drained calls are on their way: the listeners close after them.
+        if self._lanes is not None and self._lane_server is not None:
+            self._lane_server.close()
+            self._lanes.close()
         for runner in self._runners:
             await runner.cleanup()
         await _cancel(self._services)
@@ -171,13 +178,21 @@ class _Parts:
         admin = web.AppRunner(admin_app(platform), access_log=None)
         await admin.setup()
         assert admin.server is not None
-        listener = DataListener(platform, admin.server)
-        front = web.ServerRunner(listener.server(), shutdown_timeout=_CLOSE_S)
+        desk = FrontDesk(platform)
+        general = DataListener(desk, admin.server).server()
+        front = web.ServerRunner(general, shutdown_timeout=_CLOSE_S)
         back = web.AppRunner(management_app(platform), access_log=None, shutdown_timeout=_CLOSE_S)
-        for runner, sock in ((front, data), (back, management)):
-            await runner.setup()
-            await web.SockSite(runner, sock, backlog=_BACKLOG).start()
         self._runners = [front, back, admin]
+        await front.setup()
+        await back.setup()
+        await web.SockSite(back, management, backlog=_BACKLOG).start()
+        if self._config.fast_lane:
+            self._lanes = FastLanes(desk, general)
+            self._serve(self._lanes.serve())
+            loop = asyncio.get_running_loop()
+            self._lane_server = await loop.create_server(self._lanes, sock=data, backlog=_BACKLOG)
+        else:
+            await web.SockSite(front, data, backlog=_BACKLOG).start()
 
     def _announce(self) -> None:
         platform = self._platform

@@ -5,9 +5,9 @@ from __future__ import annotations
 from gateway.platform import Platform
 from gateway.timer_desk import Outlets
 from scheduler.clock import SystemClock
+from scheduler.function_runs import FunctionRuns
 from scheduler.functions import Job
 from scheduler.job_log import Level, LogFile
-from scheduler.tick_runs import TickRuns
 
 _LEVELS = {"info": Level.SYS_INFO, "warn": Level.SYS_WARN, "error": Level.SYS_ERR}
 
@@ -15,7 +15,7 @@ _LEVELS = {"info": Level.SYS_INFO, "warn": Level.SYS_WARN, "error": Level.SYS_ER
 def outlets(platform: Platform) -> Outlets:
     """Return the timers' outlets into this platform."""
     clock = SystemClock()
-    runs = TickRuns(
+    runs = FunctionRuns(
         platform.store, platform.dispatcher.invoke, instance=platform.instance, clock=clock
     )
 
@@ -31,9 +31,9 @@ def outlets(platform: Platform) -> Outlets:
     return Outlets(
         store=platform.store,
         clock=clock,
-        record_tick=runs.record,
-        record_again=runs.record_again,
-        fire_function=runs.carry_out,
+        record_tick=runs.begin_tick,
+        record_again=runs.begin_again,
+        fire_function=runs.carry_out_tick,
         start_tick=platform.triggered.start_tick,
         latest_run=platform.triggered.latest,
         scheduler_log=scheduler_log,

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import struct
+from abc import ABC, abstractmethod
 from enum import Enum
 from functools import partial
 from typing import Any, Protocol
@@ -53,23 +54,37 @@ TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
 }
 
 
-class Call:
-    """One frame that waits for its reply. `future` gives (status, exec_us, payload)."""
+#: What ends a call: (status, exec_us, payload) of the guest, or why there is none.
+Result = tuple[int, int, Any] | Exception
 
-    __slots__ = ("attempts", "cold", "due_at", "frame", "future", "id", "queued_at", "sent_at")
 
-    def __init__(self, call_id: bytes, frame: bytes, future: asyncio.Future[Reply], now: float):
+class Call(ABC):
+    """One frame that waits for its reply, and what is to be done with it.
+
+    An answer that comes after the first is dropped: a call over time is answered before its worker
+    ends.
+    """
+
+    __slots__ = ("answered", "attempts", "cold", "frame", "id", "queued_at", "sent_at")
+
+    def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
         self.id = call_id
         self.frame = frame
-        self.future = future
         self.queued_at = now
         self.sent_at = 0.0
-        self.due_at = 0.0
         self.attempts = 0
+        self.answered = False
         self.cold = False
 
+    def answer(self, result: Result) -> None:
+        """End the call, once."""
+        if not self.answered:
+            self.answered = True
+            self.ended(result)
 
-Reply = tuple[int, int, Any]
+    @abstractmethod
+    def ended(self, result: Result) -> None:
+        """Take the result; called once."""
 
 
 def encode_call(call_id: bytes, event: tuple[Any, ...], trace: tuple[str, str] | None) -> bytes:
@@ -102,6 +117,7 @@ class Worker:
     def __init__(self, sock: socket.socket, page: mmap.mmap, events: WorkerEvents, tree: Tree):
         self.pid = 0
         self.is_coroutine = False
+        self.usable = False  # calls may be sent: the state BOUND, as an attribute for the hot path
         self.load_error: tuple[str, str] | None = None
         self.in_flight: dict[bytes, Call] = {}
         self.served = 0
@@ -144,11 +160,6 @@ class Worker:
         if self._phase is WorkerState.BOUND and self.in_flight:
             return WorkerState.BUSY
         return self._phase
-
-    @property
-    def usable(self) -> bool:
-        """Tell whether calls may be sent."""
-        return self._phase is WorkerState.BOUND
 
     def take(self) -> None:
         """Claim the spare for its pool: from now on calls may be sent."""
@@ -205,6 +216,7 @@ class Worker:
     def _step(self, to: WorkerState) -> None:
         assert to in TRANSITIONS[self.state], f"{self.state} -> {to}"
         self._phase = to
+        self.usable = to is WorkerState.BOUND
 
     def _on_message(self, message: list[Any]) -> None:
         if message[0] == wire.REPLY and len(message) == 5:
@@ -243,8 +255,7 @@ class Worker:
             return
         call = in_flight.pop(call_id)
         self.served += 1
-        if not call.future.done():
-            call.future.set_result((status, exec_us, payload))
+        call.answer((status, exec_us, payload))
         self._events.replied(self, call, exec_us)
         if self._phase is WorkerState.DRAINING and not in_flight:
             self._end("")
@@ -254,8 +265,7 @@ class Worker:
         reason = f"the worker sent {what}; it has been ended"
         calls, self.in_flight = list(self.in_flight.values()), {}
         for call in calls:
-            if not call.future.done():
-                call.future.set_exception(ProtocolBrokenError(reason))
+            call.answer(ProtocolBrokenError(reason))
         self.kill(reason)
         self._end(reason)
 
@@ -268,7 +278,7 @@ class Worker:
     def _end(self, reason: str) -> None:
         if self._phase is WorkerState.GONE:
             return
-        self._phase = WorkerState.GONE
+        self._step(WorkerState.GONE)
         self._why = self._why or reason
         self._channel.close()
         not_begun = self._settle()
@@ -298,8 +308,7 @@ class Worker:
         if facts := self._why or self._exit:
             text += f": {facts}"
         for call in doomed:
-            if not call.future.done():
-                call.future.set_exception(SandboxDiedError(text, started=True))
+            call.answer(SandboxDiedError(text, started=True))
 
     def _kill_by_handle(self) -> None:
         if self._pidfd >= 0:

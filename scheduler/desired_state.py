@@ -39,8 +39,13 @@ class DesiredState:
 
     async def set(self, job: Job, *, running: bool) -> None:
         """Decide; it is durable on return, and disable.job says the same where it can."""
+        before = has_marker(job)
         marker = _write_marker(job, present=not running)
-        await self._put(job, Decision(running, marker, job.bundle.digest))
+        try:
+            await self._put(job, Decision(running, marker, job.bundle.digest))
+        except UnavailableError:
+            _write_marker(job, present=before)  # what was refused must not happen all the same
+            raise
 
     async def load(self, job: Job) -> bool:
         """Tell whether the job is to run, after edits of its folder."""

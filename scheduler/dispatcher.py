@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.errors import ProtocolBrokenError, SandboxError
 from sandbox.output import OutputSink, Stream
-from sandbox.worker import Call, encode_call
+from sandbox.worker import Call, Result, encode_call
 from scheduler.errors import NotFoundError, UnavailableError
 from scheduler.events import Ending, Event, HttpReply, Outcome
 from scheduler.function_logs import FunctionLogs
@@ -99,26 +99,72 @@ class Dispatcher:
             UnavailableError: the platform is stopping.
             NotFoundError: the function is no longer deployed.
         """
-        chosen = run.public_id if run else invocation_id
-        call_id = bytes.fromhex(chosen.replace("-", "")) if chosen else self._ids()
+        future: asyncio.Future[Outcome | Exception] = self._loop.create_future()
+
+        def settle(outcome: Outcome | Exception) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        self.dispatch(
+            function,
+            event,
+            settle,
+            trigger=trigger,
+            trace=trace,
+            invocation_id=run.public_id if run else invocation_id,
+            recorded=run is None,
+        )
+        outcome = await future
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def dispatch(
+        self,
+        function: Function,
+        event: Event,
+        on_outcome: Callable[[Outcome | Exception], object],
+        *,
+        trigger: str = "http",
+        trace: Trace = None,
+        invocation_id: str | None = None,
+        recorded: bool = True,
+    ) -> None:
+        """Run the function once; `on_outcome` is called with how it ended.
+
+        It gets a BusyError when the call waited in vain; else this raises like `invoke`.
+        """
         pool = self._pools.get(function.name)
         if pool is None or self._closing:
             raise self._absent(function)
-        now = self._loop.time()
-        frame = encode_call(call_id, event, trace)
-        call = Call(call_id, frame, self._loop.create_future(), now)
+        call_id = bytes.fromhex(invocation_id.replace("-", "")) if invocation_id else self._ids()
+        call = _Invocation(call_id, encode_call(call_id, event, trace), self._loop.time())
+        call.dispatcher = self
+        call.pool = pool
+        call.trigger = trigger
+        call.recorded = recorded
+        call.on_outcome = on_outcome
         pool.submit(call)
-        try:
-            outcome = _outcome(await call.future, call)
-        except (SandboxError, CallTimedOutError) as error:
-            outcome = _failure(error, call, self._loop.time())
+
+    def finish(self, call: _Invocation, result: Result) -> None:
+        """Turn the end of a call into its outcome, record it and hand it on."""
+        now = self._loop.time()
+        if type(result) is tuple:
+            outcome = _outcome(result, call)
+        elif isinstance(result, SandboxError | CallTimedOutError):
+            outcome = _failure(result, call, now)
+        else:  # refused after it had waited: nothing ran, so nothing is recorded
+            assert isinstance(result, Exception)
+            call.on_outcome(result)
+            return
+        function = call.pool.function
         if outcome.ending is not Ending.SUCCEEDED:
-            pool.failures += 1
-            self._tell(function.name, call_id, outcome)
-        self._observe(function.name, trigger, outcome.ending.value, self._loop.time() - now)
-        if run is None:
-            self._history.add(call_id, function.name, trigger, pool.function.bundle.digest, outcome)
-        return outcome
+            call.pool.failures += 1
+            self._tell(function.name, call.id, outcome)
+        self._observe(function.name, call.trigger, outcome.ending.value, now - call.queued_at)
+        if call.recorded:
+            self._history.add(call.id, function, call.trigger, outcome)
+        call.on_outcome(outcome)
 
     def workers(self, name: str) -> WorkerCounts:
         """Return the numbers of a function; zeros when it has never been deployed."""
@@ -252,6 +298,22 @@ class Dispatcher:
         return _BundleSink(self.logs, name)
 
 
+class _Invocation(Call):
+    """One call of a function on its way through the pool."""
+
+    __slots__ = ("dispatcher", "on_outcome", "pool", "recorded", "trigger")
+
+    dispatcher: Dispatcher
+    pool: Pool
+    trigger: str
+    recorded: bool
+    on_outcome: Callable[[Outcome | Exception], object]
+
+    def ended(self, result: Result) -> None:
+        """Hand the result to the dispatcher."""
+        self.dispatcher.finish(self, result)
+
+
 class _BundleSink:
     """What a bundle prints while it is imported."""
 
@@ -284,17 +346,23 @@ class _Ids:
 
 def _outcome(reply: tuple[int, int, Any], call: Call) -> Outcome:
     status, exec_us, payload = reply
+    exec_s = exec_us / 1e6
     wait_s = call.sent_at - call.queued_at
     if status == 0:
-        match payload:
-            case [int(code), list(headers), bytes(body)]:
-                http = HttpReply(code, tuple(map(tuple, headers)), body)
-                return Outcome(Ending.SUCCEEDED, http, "", "", exec_us / 1e6, wait_s, call.cold)
-            case _:
-                return Outcome(Ending.SUCCEEDED, None, "", "", exec_us / 1e6, wait_s, call.cold)
+        http = _http_reply(payload) if type(payload) is list else None
+        return Outcome(Ending.SUCCEEDED, http, "", "", exec_s, wait_s, call.cold)
     line, detail = _texts(payload)
     ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED
-    return Outcome(ending, None, line, detail, exec_us / 1e6, wait_s, call.cold)
+    return Outcome(ending, None, line, detail, exec_s, wait_s, call.cold)
+
+
+def _http_reply(payload: list[Any]) -> HttpReply | None:
+    """Return what an HTTP function answered; its headers are checked where they are written."""
+    if len(payload) == 3:
+        status, headers, body = payload
+        if type(status) is int and type(headers) is list and type(body) is bytes:
+            return HttpReply(status, headers, body)
+    return None
 
 
 def _texts(payload: Any) -> tuple[str, str]:

@@ -6,6 +6,7 @@ hot path packs it without another copy; named tuples, because they are made for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ class HttpReply(NamedTuple):
     """What an HTTP function answered. Headers are validated by the gateway, not here."""
 
     status: int
-    headers: tuple[tuple[str, str], ...]
+    headers: Sequence[Sequence[str]]
     body: bytes
 
 

@@ -10,12 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from scheduler.errors import SchedulerError
 from scheduler.events import Ending, Outcome
-from scheduler.run import RunKind, RunState
-from scheduler.store.port import NewRun, Store
+from scheduler.functions import Function
+from scheduler.run import RunState
+from scheduler.store.port import EndedCall, Store
 
 _log = logging.getLogger("taak.scheduler")
 _EVERY_S = 0.1
@@ -31,8 +31,6 @@ STATE_OF = {
     Ending.BROKEN: RunState.FAILED,
 }
 
-Row = tuple[bytes, str, str, str, float, Outcome]
-
 
 class History:
     """Collects rows; `serve` stores them."""
@@ -42,14 +40,20 @@ class History:
         self._store = store
         self._instance = instance
         self._clock = clock
-        self._rows: list[Row] = []
+        self._rows: list[EndedCall] = []
 
-    def add(self, call_id: bytes, name: str, trigger: str, release: str, outcome: Outcome) -> None:
+    def add(self, call_id: bytes, function: Function, trigger: str, outcome: Outcome) -> None:
         """Note one ended invocation."""
-        if len(self._rows) < _BOUND:
-            self._rows.append((call_id, name, trigger, release, self._clock(), outcome))
-        else:
+        if len(self._rows) >= _BOUND:
             self.dropped += 1
+            return
+        ending, _reply, error, _detail, exec_s, wait_s, _cold = outcome
+        self._rows.append(
+            EndedCall(
+                call_id, function.name, trigger, function.bundle.digest, STATE_OF[ending],
+                error, self._clock(), wait_s, exec_s,
+            )
+        )  # fmt: skip
 
     async def serve(self) -> None:
         """Store what comes, for ever; what is left at the end is stored by `flush`."""
@@ -63,30 +67,7 @@ class History:
             return
         rows, self._rows = self._rows, []
         try:
-            await self._store.finish_many([self._run(row) for row in rows])
+            await self._store.finish_calls(self._instance, rows)
         except SchedulerError as error:
             _log.warning("the history waits for the store: %s", error)
             self._rows[:0] = rows[: _BOUND - len(self._rows)]
-
-    def _run(self, row: Row) -> NewRun:
-        call_id, name, trigger, release, ended, outcome = row
-        spent = outcome.wait_s + outcome.exec_s
-        return NewRun(
-            public_id=call_id.hex(),
-            kind=RunKind.FUNCTION,
-            name=name,
-            trigger=trigger,
-            state=STATE_OF[outcome.ending],
-            instance=self._instance,
-            release=release,
-            created_at=_at(ended - spent),
-            started_at=_at(ended - outcome.exec_s),
-            ended_at=_at(ended),
-            reason=outcome.error,
-            wait_ms=outcome.wait_s * 1000,
-            exec_ms=outcome.exec_s * 1000,
-        )
-
-
-def _at(moment: float) -> datetime:
-    return datetime.fromtimestamp(moment, UTC)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import codecs
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 from sandbox.output import Stream
 from scheduler.job_log import Level, LogFile
 
 #: Output of one triggered run that is kept.
 RUN_BYTES = 10 * 1024 * 1024
+#: Of what is beyond the limit, this much of the end is kept: there stands why a run failed.
+TAIL_BYTES = 64 * 1024
 #: A line without an end is cut here, so that a job cannot fill our memory with one.
 LINE_CHARACTERS = 64 * 1024
 
@@ -41,7 +44,7 @@ class JobOutput:
         self._limit = limit_bytes
         self._monotonic = monotonic
         self._kept = 0
-        self._dropped = 0
+        self._tail = _Tail()
         self._lock = threading.Lock()
         self._splitters = {stream: _Lines() for stream in Stream}
 
@@ -50,20 +53,35 @@ class JobOutput:
         self.last_write = self._monotonic()
         with self._lock:
             kept = self._within_limit(chunk)
-            if kept:
-                self._log.append(_LEVELS[stream], self._splitters[stream].feed(kept))
+            self._append(stream, kept)
+            if len(kept) < len(chunk):
+                self._tail.add(stream, chunk[len(kept) :])
 
     def close(self) -> None:
         """Write what stands after the last line end, and how much was left out."""
         with self._lock:
-            for stream, splitter in self._splitters.items():
-                self._log.append(_LEVELS[stream], splitter.end())
-            if self._dropped:
-                self._log.warning(
-                    f"Output was truncated: {self._dropped} bytes beyond the limit of "
-                    f"{self._limit} bytes for one run were left out."
-                )
-                self._dropped = 0
+            if self._tail:
+                self._show_tail()
+            self._end_lines()
+
+    def _show_tail(self) -> None:
+        tail, self._tail = self._tail, _Tail()
+        if tail.dropped:
+            self._end_lines()
+            self._log.warning(
+                f"Output was truncated: {tail.dropped} bytes beyond the limit of "
+                f"{self._limit} bytes for one run were left out. Its end follows."
+            )
+        for stream, chunk in tail.chunks():
+            self._append(stream, chunk)
+
+    def _append(self, stream: Stream, chunk: bytes) -> None:
+        if chunk:
+            self._log.append(_LEVELS[stream], self._splitters[stream].feed(chunk))
+
+    def _end_lines(self) -> None:
+        for stream, splitter in self._splitters.items():
+            self._log.append(_LEVELS[stream], splitter.end())
 
     def _within_limit(self, chunk: bytes) -> bytes:
         """Return the part of a chunk that still fits; the process is never made to wait for us."""
@@ -71,8 +89,44 @@ class JobOutput:
             return chunk
         kept = chunk[: max(0, self._limit - self._kept)]
         self._kept += len(kept)
-        self._dropped += len(chunk) - len(kept)
         return kept
+
+
+class _Tail:
+    """The last bytes of all that came, in the order in which they came.
+
+    Attributes:
+        dropped: how many bytes came before them.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._chunks: deque[tuple[Stream, bytes]] = deque()
+        self._size = 0
+        self._cut: set[Stream] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._chunks)
+
+    def add(self, stream: Stream, chunk: bytes) -> None:
+        """Take bytes; what is too old goes."""
+        self._chunks.append((stream, chunk))
+        self._size += len(chunk)
+        while (surplus := self._size - TAIL_BYTES) > 0:
+            stream, oldest = self._chunks.popleft()
+            if len(oldest) > surplus:
+                self._chunks.appendleft((stream, oldest[surplus:]))
+            gone = min(surplus, len(oldest))
+            self._cut.add(stream)
+            self._size -= gone
+            self.dropped += gone
+
+    def chunks(self) -> Iterator[tuple[Stream, bytes]]:
+        """Yield what is kept; of a stream with a gap, from its next line on."""
+        for stream, chunk in self._chunks:
+            begin = chunk.find(b"\n") + 1 if stream in self._cut else 0
+            self._cut.discard(stream)
+            yield stream, chunk[begin:]
 
 
 class _Lines:

@@ -22,7 +22,7 @@ from scheduler.functions import Job, key
 from scheduler.job_environment import Occasion, job_environment, split_arguments
 from scheduler.job_folders import JobFolders
 from scheduler.job_settings import JobSettings
-from scheduler.working_copy import WorkingCopy
+from scheduler.working_copy import InPlace, WorkingCopy
 
 
 class Process(Protocol):
@@ -96,6 +96,7 @@ class JobPrograms:
     offload: Offload = asyncio.to_thread
     inherited: Mapping[str, str] = field(default_factory=lambda: os.environ)
     _copies: dict[tuple[str, str], WorkingCopy] = field(default_factory=dict)
+    _places: dict[tuple[str, str], InPlace] = field(default_factory=dict)
 
     async def prepare(self, job: Job, occasion: Occasion) -> Program:
         """Return what is to be started; brings the private copy up to date on the way."""
@@ -104,7 +105,9 @@ class JobPrograms:
 
     async def discard(self, job: Job) -> None:
         """Remove the private copy of a job that is gone."""
-        copy = self._copies.pop((job.kind.value, key(job.name)), None)
+        slot = (job.kind.value, key(job.name))
+        self._places.pop(slot, None)
+        copy = self._copies.pop(slot, None)
         if copy is not None:
             await self.offload(copy.discard)
 
@@ -139,10 +142,10 @@ class JobPrograms:
         return Program(spec, line, change)
 
     def _working_folder(self, job: Job) -> tuple[Path, str]:
-        if job.is_in_place:
-            return job.live_folder, ""
-        copies = self._copies
         slot = (job.kind.value, key(job.name))
+        if job.is_in_place:
+            return job.live_folder, self._places.setdefault(slot, InPlace()).look(job.live_folder)
+        copies = self._copies
         copy = copies.setdefault(slot, WorkingCopy(self.folders.working(job)))
         working, change = copy.prepare(job.folder)
         _allow_execution(working / job.script)

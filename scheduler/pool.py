@@ -71,6 +71,7 @@ class Pool:
         self.used_at = 0.0
         self.closed = asyncio.Event()
         self._coming = 0
+        self._watching = False  # a timer for deadlines is armed: asked at each call, so no look-up
         self._prefetch = Prefetch()
         self._logs = logs
         self._spawn = spawn
@@ -96,7 +97,7 @@ class Pool:
         if len(self.waiting) >= limit:
             raise BusyError(
                 f"function '{self.function.name}': {len(self.waiting)} calls wait already; the "
-                f"limit is {limit} (taak.limits.queueDepth in function.json)"
+                f'limit is {limit} (queue_depth under "taak" in function.json)'
             )
         call.cold = not self.workers
         self.used_at = call.queued_at
@@ -131,7 +132,7 @@ class Pool:
         self.drain()
         waiting, self.waiting = list(self.waiting), deque()
         for call in waiting:
-            self._refuse(call, SandboxDiedError("the platform is stopping", started=False))
+            call.answer(SandboxDiedError("the platform is stopping", started=False))
         for worker in list(self.workers):
             worker.kill("the platform is stopping")
         self._close_if_done()
@@ -178,16 +179,15 @@ class Pool:
         """Learn the function's time and give the worker what waits."""
         if not worker.is_coroutine:
             self._prefetch.learn(exec_us)
+        worker.idle_since = self._loop.time()
         limit = self.function.limits.recycle_calls
         if limit and worker.served >= limit and worker.usable:
             worker.drain()
             self._relieve()
         elif self.waiting:
             self._feed(worker)
-        elif not worker.in_flight:
-            worker.idle_since = self._loop.time()
-            if self.state is PoolState.DRAINING:
-                worker.drain()
+        elif not worker.in_flight and self.state is PoolState.DRAINING:
+            worker.drain()
 
     def gone(self, worker: Worker, not_begun: list[Call]) -> None:
         """Forget a worker; what it had not begun goes to another, first in the line."""
@@ -229,30 +229,25 @@ class Pool:
         return best
 
     def _send(self, worker: Worker, call: Call) -> None:
-        now = self._loop.time()
-        timeout = self.function.limits.timeout_s
-        if timeout is not None and self._expire not in self._timers:
-            self._arm(self._expire, timeout)
-        worker.send(call, now)
+        if not self._watching:
+            self._watch_time()
+        worker.send(call, self._loop.time())
 
     def _feed(self, worker: Worker) -> None:
         depth = self._prefetch.depth
         while self.waiting and worker.usable and len(worker.in_flight) < depth:
             call = self.waiting.popleft()
-            if not call.future.done():
+            if not call.answered:
                 self._send(worker, call)
 
     def _again(self, call: Call) -> None:
         call.attempts += 1
         if call.attempts < _MAX_ATTEMPTS:
             self.waiting.appendleft(call)
+            self._arm(self._expire_waiting, self.function.limits.queue_age_s)
         else:
             text = f"the call was not begun by {call.attempts} workers that ended one by one"
-            self._refuse(call, SandboxDiedError(text, started=False))
-
-    def _refuse(self, call: Call, error: Exception) -> None:
-        if not call.future.done():
-            call.future.set_exception(error)
+            call.answer(SandboxDiedError(text, started=False))
 
     # -- more workers and fewer
 
@@ -316,13 +311,12 @@ class Pool:
     def _answer_load_error(self) -> None:
         waiting, self.waiting = list(self.waiting), deque()
         for call in waiting:
-            if not call.future.done():
-                call.future.set_result((2, 0, list(self.load_error or ("", ""))))
+            call.answer((2, 0, list(self.load_error or ("", ""))))
 
     def _give_up(self, error: Exception) -> None:
         waiting, self.waiting = list(self.waiting), deque()
         for call in waiting:
-            self._refuse(call, SandboxDiedError(str(error), started=False))
+            call.answer(SandboxDiedError(str(error), started=False))
 
     def _announce(self, error: Exception | None) -> None:
         arrivals, self._arrivals = self._arrivals, []
@@ -384,27 +378,42 @@ class Pool:
 
         self._timers[action] = self._loop.call_later(after, fire)
 
+    def _watch_time(self) -> None:
+        timeout = self.function.limits.timeout_s
+        if timeout is not None:
+            self._watching = True
+            self._arm(self._expire, timeout)
+
     def _expire(self) -> None:
         """End what has run for too long; then wait for the next that could."""
+        self._watching = False
         timeout = self.function.limits.timeout_s
         if timeout is None:
             return
         now = self._loop.time()
         soonest = None
         for worker in list(self.workers):
-            for call in list(worker.in_flight.values()):
-                due = call.sent_at + timeout
+            for call in _running(worker):
+                due = _began(worker, call) + timeout
                 if due > now:
                     soonest = due if soonest is None else min(soonest, due)
                     break
                 self._time_out(worker, call, timeout)
         if soonest is not None:
+            self._watching = True
             self._arm(self._expire, max(soonest - now, 0.001))
 
     def _time_out(self, worker: Worker, call: Call, timeout: float) -> None:
-        text = f"no answer within {timeout:g} s (functionTimeout in host.json)"
-        self._refuse(call, CallTimedOutError(text))
+        if call.answered:
+            return  # its worker is about to end
+        text = (
+            f"no answer within {timeout:g} s (functionTimeout in host.json, or timeout_s under "
+            '"taak" in function.json)'
+        )
+        call.answer(CallTimedOutError(text))
         if not worker.is_coroutine:
+            for behind in worker.in_flight.values():
+                behind.attempts -= 1  # this death is not their doing
             worker.kill(f"the call took more than {timeout:g} s")
             return
         # Other calls of the process live on; only a loop that is blocked costs them their worker.
@@ -421,9 +430,9 @@ class Pool:
         while self.waiting and self.waiting[0].queued_at + limit <= now:
             text = (
                 f"function '{self.function.name}': no worker was free within {limit:g} s "
-                "(taak.limits.queueAgeSeconds in function.json)"
+                '(queue_age_s under "taak" in function.json)'
             )
-            self._refuse(self.waiting.popleft(), BusyError(text))
+            self.waiting.popleft().answer(BusyError(text))
         if self.waiting:
             self._arm(self._expire_waiting, self.waiting[0].queued_at + limit - now)
 
@@ -449,8 +458,19 @@ class Pool:
         self.closed.set()
 
 
+def _running(worker: Worker) -> list[Call]:
+    """Return the calls that a worker has begun: a synchronous one has one, the others wait."""
+    calls = list(worker.in_flight.values())
+    return calls if worker.is_coroutine else calls[:1]
+
+
+def _began(worker: Worker, call: Call) -> float:
+    """Return when a running call began: one that was sent ahead waited for the answer before."""
+    return call.sent_at if worker.is_coroutine else max(call.sent_at, worker.idle_since)
+
+
 def _head_age(worker: Worker, now: float) -> float:
-    """Return how long the call at the head of a worker has been with it."""
+    """Return how long the call at the head of a worker has run."""
     for call in worker.in_flight.values():
-        return now - call.sent_at
+        return now - _began(worker, call)
     return 0.0

@@ -38,16 +38,22 @@ async def record_end(store: Store, final: Run) -> Run:
 
 
 async def insist_on_end(
-    store: Store, clock: Clock, final: Run, *, give_up: asyncio.Event | None = None
+    store: Store,
+    clock: Clock,
+    final: Run,
+    *,
+    give_up: asyncio.Event | None = None,
+    patience_s: float = float("inf"),
 ) -> Run | None:
-    """Write a final row as soon as the store takes it; None if it did not before `give_up`."""
+    """Write a final row as soon as the store takes it; None if it does not in time."""
     hurry = give_up or asyncio.Event()
+    until = clock.monotonic() + patience_s
     for pause_s in chain(_PAUSES_S, repeat(_PAUSE_S)):
         try:
             return await record_end(store, final)
         except UnavailableError as error:
             _log.warning("run %s: its end is not recorded yet: %s", final.public_id, error)
-        if hurry.is_set():
+        if hurry.is_set() or clock.monotonic() >= until:
             return None
         await within(clock, pause_s, hurry)
     raise AssertionError("the pauses have no end")

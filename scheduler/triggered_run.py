@@ -108,10 +108,13 @@ class TriggeredRun:
         """Run to the end and return the final row."""
         verdict = await self._verdict()
         ended_at = self._place.clock.now()
-        self._show(verdict.state, ended_at)
+        shown = self._show(verdict.state, ended_at)
         if verdict.line:
             self._log.error(verdict.line)
-        return await self._record_end(verdict, ended_at)
+        final = await self._record_end(verdict, ended_at)
+        if not shown:  # the disk was full; the store has room again, so the file may have too
+            show_status(self._place.folders, self.job, final, KUDU_WORDS[final.state], ended_at)
+        return final
 
     async def _verdict(self) -> Verdict:
         try:
@@ -179,9 +182,11 @@ class TriggeredRun:
 
     # --- What others see
 
-    def _show(self, state: RunState, ended_at: datetime | None = None) -> None:
-        show_status(self._place.folders, self.job, self.run, KUDU_WORDS[state], ended_at)
-        self._log.status(KUDU_WORDS[state])
+    def _show(self, state: RunState, ended_at: datetime | None = None) -> bool:
+        word = KUDU_WORDS[state]
+        shown = show_status(self._place.folders, self.job, self.run, word, ended_at)
+        self._log.status(word)
+        return shown
 
     async def _record_start(self) -> None:
         try:
@@ -209,13 +214,15 @@ class TriggeredRun:
 
 def show_status(
     folders: JobFolders, job: NamedJob, run: Run, word: str, ended_at: datetime | None
-) -> None:
+) -> bool:
     """Write the status file; it is for others to read, so a failure is told and nothing more."""
     try:
         status = RunStatus(run.trigger, word, run.created_at, ended_at)
         folders.write_run_status(job, run.public_id, status)
     except OSError as error:
         _log.warning("the status of run %s cannot be written: %s", run.public_id, error)
+        return False
+    return True
 
 
 def _verdict_of(ended: Exit) -> Verdict:

@@ -20,6 +20,10 @@ from scheduler.job_folders import random_name
 
 _log = logging.getLogger("taak.jobs")
 
+_MISSING = "exists in source directory but not in working directory."
+_CHANGED = "timestamp differs between source and working directories."
+_DELETED = "has been deleted."
+_NAMED = 5
 _ATTEMPTS = 3
 _PAUSE_S = 0.25
 _OWNER_ALL = stat.S_IRWXU
@@ -65,21 +69,18 @@ class WorkingCopy:
         self._remove_all()
 
     def _difference(self, source: dict[str, int], copy: dict[str, int]) -> str:
-        """Say what differs, in Kudu's words; files that only the copy has do not count."""
-        for name, modified in source.items():
-            if name not in copy:
-                return (
-                    f"Job directory change detected: Job file '{name}' exists in source directory "
-                    "but not in working directory."
-                )
-            if copy[name] != modified:
-                return (
-                    f"Job directory change detected: Job file '{name}' timestamp differs between "
-                    "source and working directories."
-                )
-        for name in sorted(self._seen - source.keys()):
-            return f"Job directory change detected: Job file '{name}' has been deleted."
-        return ""
+        """Say what differs, a line a file; files that only the copy has do not count.
+
+        The words are Kudu's, which names the first file only: that one is often a mere touch.
+        """
+        found = [
+            f"'{name}' {_MISSING if name not in copy else _CHANGED}"
+            for name, modified in source.items()
+            if copy.get(name) != modified
+        ]
+        return _told(
+            [*found, *(f"'{name}' {_DELETED}" for name in sorted(self._seen - source.keys()))]
+        )
 
     def _copy(self, source: Path, files: dict[str, int]) -> Path:
         target = self._folder / random_name()
@@ -103,6 +104,33 @@ class WorkingCopy:
             shutil.rmtree(self._folder)
         except OSError as error:
             _log.warning("an old private copy stays in %s: %s", self._folder, error)
+
+
+class InPlace:
+    """A job that runs in its own folder: nothing is copied, yet changes are told."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] | None = None
+
+    def look(self, folder: Path) -> str:
+        """Return what has changed since the last start; empty at the first."""
+        seen, self._seen = self._seen, file_times(folder)
+        if seen is None:
+            return ""
+        now = self._seen
+        found = [
+            f"'{name}' {'has been added.' if name not in seen else 'has been changed.'}"
+            for name, modified in now.items()
+            if seen.get(name) != modified
+        ]
+        return _told([*found, *(f"'{name}' {_DELETED}" for name in seen if name not in now)])
+
+
+def _told(changes: list[str]) -> str:
+    lines = [f"Job directory change detected: Job file {change}" for change in changes[:_NAMED]]
+    if len(changes) > _NAMED:
+        lines.append(f"Job directory change detected: {len(changes) - _NAMED} more files.")
+    return "\n".join(lines)
 
 
 def file_times(folder: Path) -> dict[str, int]:

@@ -45,7 +45,7 @@ from scheduler.functions import (
 from scheduler.job_folders import JobFolders
 from scheduler.run import Run, RunKind, RunState, is_final
 from scheduler.schedule import parse_job, parse_timer
-from scheduler.store.port import DeploymentPage, Depth, Health, RunFilter, RunPage
+from scheduler.store.port import DeploymentPage, Depth, Health, NewRun, RunFilter, RunPage
 
 MASTER = "master-key-of-the-tests"
 START = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
@@ -126,6 +126,18 @@ class FakeStore:
         self.broken: Exception | None = None
         self.ticks: dict[str, Any] = {}
 
+    async def create_run(self, new: NewRun) -> Run:
+        """Record a run."""
+        if self.broken:
+            raise self.broken
+        self.runs.append(new.numbered(len(self.runs) + 1))
+        return self.runs[-1]
+
+    async def update_run(self, run_id: int, state: RunState, **_fields: Any) -> Run:
+        """Move a run along."""
+        self.runs = [replace(run, state=state) if run.id == run_id else run for run in self.runs]
+        return next(run for run in self.runs if run.id == run_id)
+
     async def get_run(self, run_id: int) -> Run | None:
         """Return a run."""
         return next((run for run in self.runs if run.id == run_id), None)
@@ -178,10 +190,16 @@ class FakeDispatcher:
         self.called = asyncio.Event()
 
     async def invoke(
-        self, function: Function, event: Event, *, trigger: str, invocation_id: str | None = None
+        self,
+        function: Function,
+        event: Event,
+        *,
+        trigger: str,
+        invocation_id: str | None = None,
+        run: Run | None = None,
     ) -> Outcome:
         """Remember and answer."""
-        del invocation_id
+        del invocation_id, run
         self.calls.append((function.name, event, trigger))
         self.called.set()
         if isinstance(self.outcome, Exception):

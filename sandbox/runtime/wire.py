@@ -9,6 +9,7 @@ rules). Lists come back where tuples went in.
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -71,6 +72,18 @@ _pack = _packer.pack
 _header = _HEADER.pack
 
 
+_unpack = partial(
+    msgpack.unpackb,
+    raw=False,
+    use_list=True,
+    strict_map_key=True,
+    unicode_errors="surrogateescape",
+    max_array_len=_MAX_ARRAY,
+    max_map_len=_MAX_MAP,
+    max_ext_len=0,
+)
+
+
 def encode(message: Any) -> bytes:
     """Return one frame. Not for use by two threads at once: the packer is shared."""
     body: bytes = _pack(message)
@@ -90,16 +103,7 @@ def unpack(data: bytes | memoryview) -> Any:
         WireError: not msgpack, too many elements, trailing bytes, or an extension type.
     """
     try:
-        return msgpack.unpackb(
-            data,
-            raw=False,
-            use_list=True,
-            strict_map_key=True,
-            unicode_errors="surrogateescape",
-            max_array_len=_MAX_ARRAY,
-            max_map_len=_MAX_MAP,
-            max_ext_len=0,
-        )
+        return _unpack(data)
     except (ValueError, TypeError, RecursionError, KeyError, OverflowError) as error:
         raise WireError(f"undecodable frame: {error!r}") from None
     except msgpack.exceptions.UnpackException as error:
@@ -138,16 +142,19 @@ class Decoder:
 
     def _split(self, data: bytes) -> list[list[Any]]:
         messages: list[list[Any]] = []
-        view = memoryview(data)
         at, end = 0, len(data)
         while end - at >= 4:
-            stop = at + 4 + self._length(data, at)
+            start = at + 4
+            stop = start + self._length(data, at)
             if stop > end:
                 break
-            messages.append(_message(view[at + 4 : stop]))
+            message = unpack(data[start:stop])
+            if type(message) is not list or not message or type(message[0]) is not int:
+                raise WireError("a frame must hold an array that starts with its kind")
+            messages.append(message)
             at = stop
         if at < end:
-            self._buffer += view[at:]
+            self._buffer += data[at:]
         return messages
 
     def _length(self, data: bytes | bytearray, at: int) -> int:
@@ -155,10 +162,3 @@ class Decoder:
         if length > self._max:
             raise WireError(f"frame of {length} bytes is over the limit of {self._max} bytes")
         return length
-
-
-def _message(data: memoryview) -> list[Any]:
-    message = unpack(data)
-    if type(message) is not list or not message or type(message[0]) is not int:
-        raise WireError("a frame must hold an array that starts with its kind")
-    return message

@@ -38,6 +38,7 @@ class MemoryMembers(MemoryApp, MembersPort):
         super().__init__(**options)
         self._epoch = 0
         self._members: dict[str, _Seen] = {}
+        self._last_command = 0
         self._commands: dict[int, Command] = {}
         self._command_keys: dict[str, int] = {}
         self._results: dict[tuple[int, str], CommandResult] = {}
@@ -114,8 +115,9 @@ class MemoryMembers(MemoryApp, MembersPort):
         now = self._now()
         if idempotency_key is not None and idempotency_key in self._command_keys:
             return self._command_keys[idempotency_key]
+        self._last_command += 1
         command = Command(
-            id=len(self._commands) + 1,
+            id=self._last_command,
             target=target,
             verb=verb,
             args=dict(args or {}),
@@ -131,6 +133,16 @@ class MemoryMembers(MemoryApp, MembersPort):
     async def command_results(self, command_id: int) -> Sequence[CommandResult]:
         found = [result for (its, _), result in self._results.items() if its == command_id]
         return sorted(found, key=lambda result: (result.at, result.instance))
+
+    async def prune_commands(self, older_than: datetime, *, limit: int = 1000) -> int:
+        self._now()
+        by_expiry = sorted(self._commands.values(), key=lambda command: command.expires_at)
+        doomed = {command.id for command in by_expiry[:limit] if command.expires_at < older_than}
+        self._commands = {id_: c for id_, c in self._commands.items() if id_ not in doomed}
+        self._results = {at: r for at, r in self._results.items() if at[0] not in doomed}
+        keys = self._command_keys.items()
+        self._command_keys = {key: id_ for key, id_ in keys if id_ not in doomed}
+        return len(doomed)
 
     def _pending(self, instance: str, now: datetime) -> tuple[Command, ...]:
         return tuple(

@@ -15,6 +15,7 @@ from scheduler.run import Run, RunKind, RunState, is_final
 from scheduler.store.errors import Unavailable
 from scheduler.store.port_runs import (
     MAX_PAGE,
+    EndedCall,
     NewRun,
     RunFilter,
     RunMinute,
@@ -22,7 +23,7 @@ from scheduler.store.port_runs import (
     RunsPort,
     RunStats,
 )
-from scheduler.store.run_steps import advance
+from scheduler.store.run_steps import advance, check_ended
 from scheduler.store.signals import Signals
 
 if TYPE_CHECKING:
@@ -95,11 +96,13 @@ class MemoryRuns(RunsPort):
 
     async def finish_many(self, rows: Sequence[NewRun]) -> None:
         self._now()
-        for row in rows:
-            if not is_final(row.state):
-                raise ValueError(f"run {row.public_id} of {row.name!r} has not ended")
+        check_ended(rows)
         for row in rows:
             self._insert_run(row)
+
+    async def finish_calls(self, instance: str, calls: Sequence[EndedCall]) -> None:
+        check_ended(calls)
+        await self.finish_many([call.as_run(instance) for call in calls])
 
     async def open_runs(self, instance: str | None = None) -> list[Run]:
         return [
@@ -121,6 +124,7 @@ class MemoryRuns(RunsPort):
         *,
         older_than: datetime | None = None,
         keep_per_name: int | None = None,
+        keep_newest: int | None = None,
         kind: RunKind | None = None,
         name: str | None = None,
         limit: int = 1000,
@@ -132,6 +136,7 @@ class MemoryRuns(RunsPort):
             place = places[run.kind, key(run.name)] = places.get((run.kind, key(run.name)), 0) + 1
             old = older_than is not None and run.created_at < older_than
             beyond = keep_per_name is not None and place > keep_per_name
+            beyond |= keep_newest is not None and run.id <= self._last_run - keep_newest
             if (old or beyond) and is_final(run.state) and not self._is_queued(run.id):
                 doomed.append(run)
         doomed = doomed[::-1][:limit]
@@ -149,9 +154,9 @@ class MemoryRuns(RunsPort):
         minutes.sort(key=lambda minute: (minute.minute, STATE_ORDER[minute.state]))
         return RunStats.of(minutes)
 
-    async def prune_stats(self, older_than: datetime) -> int:
+    async def prune_stats(self, older_than: datetime, *, limit: int = 1000) -> int:
         self._now()
-        old = [place for place in self._minutes if place[2] < older_than]
+        old = [place for place in self._minutes if place[2] < older_than][:limit]
         for place in old:
             del self._minutes[place]
         return len(old)

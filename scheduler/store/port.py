@@ -30,6 +30,7 @@ from scheduler.store.port_members import (
 from scheduler.store.port_queue import QueuePort
 from scheduler.store.port_runs import (
     MAX_PAGE,
+    EndedCall,
     NewRun,
     RunFilter,
     RunMinute,
@@ -76,6 +77,7 @@ __all__ = [
     "DeadPage",
     "DeploymentPage",
     "Depth",
+    "EndedCall",
     "Enqueued",
     "Extended",
     "Failure",

@@ -117,3 +117,10 @@ class MembersPort(ABC):
     @abstractmethod
     async def command_results(self, command_id: int) -> Sequence[CommandResult]:
         """Return the answers so far, oldest first."""
+
+    @abstractmethod
+    async def prune_commands(self, older_than: datetime, *, limit: int = 1000) -> int:
+        """Forget commands that expired before this instant, with their answers and keys.
+
+        Returns how many commands went.
+        """

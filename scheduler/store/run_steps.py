@@ -11,8 +11,10 @@ from scheduler.store.errors import Conflict
 from scheduler.store.port_runs import NewRun
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
+    from scheduler.store.port_runs import EndedCall
     from scheduler.store.port_work import NewWork
 
 
@@ -64,6 +66,14 @@ def _exec_ms(
     if run.exec_ms or started is None or ended is None:
         return run.exec_ms
     return round(max(0.0, (ended - started).total_seconds() * 1000), 3)
+
+
+def check_ended(rows: Sequence[NewRun] | Sequence[EndedCall]) -> None:
+    """Refuse a batch of ends that holds something else."""
+    for row in rows:
+        # Most succeed, and this stands on the way of every call's record: no look-up for those.
+        if row.state is not RunState.SUCCESS and not is_final(row.state):
+            raise ValueError(f"run {row.public_id} of {row.name!r} has not ended")
 
 
 def start_attempt(run: Run, now: datetime, *, owner: str, attempt: int) -> Run:

@@ -47,8 +47,9 @@ class SqliteApp(SqliteCoordination, AppPort):
         found = await self.read(
             lambda rows: rows.all(
                 "SELECT key, value, rev FROM config "
-                "WHERE substr(key, 1, length(?1)) = ?1 AND value IS NOT NULL ORDER BY key",
-                (prefix,),
+                "WHERE substr(key, 1, length(:prefix)) = :prefix AND value IS NOT NULL "
+                "ORDER BY key",
+                {"prefix": prefix},
             )
         )
         return {key: ConfigValue(value, rev) for key, value, rev in found}
@@ -91,8 +92,8 @@ class SqliteApp(SqliteCoordination, AppPort):
         limit = max(1, min(limit, MAX_PAGE))
         found = await self.read(
             lambda rows: rows.all(
-                _DEPLOYMENTS + "WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
-                (cursor, limit + 1),
+                _DEPLOYMENTS + "WHERE :below IS NULL OR id < :below ORDER BY id DESC LIMIT :n",
+                {"below": cursor, "n": limit + 1},
             )
         )
         items = [_deployment(row) for row in found[:limit]]

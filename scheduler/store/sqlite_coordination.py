@@ -67,24 +67,18 @@ class SqliteCoordination(SqliteQueue, CoordinationPort):
         return [_tick(row) for row in rows]
 
     async def prune_ticks(self, older_than: datetime, *, limit: int = 1000) -> int:
-        return await self.write(
-            lambda tx: tx.changed(
-                "DELETE FROM ticks WHERE (timer_id, due_at) IN (SELECT t.timer_id, t.due_at "
-                "FROM ticks t WHERE t.due_at < ? AND EXISTS (SELECT 1 FROM ticks later "
-                "WHERE later.timer_id = t.timer_id AND later.due_at > t.due_at) LIMIT ?)",
-                (micros(older_than), limit),
-            ),
-            durable=False,
-        )
+        before = micros(older_than)
+        return await self.write(lambda tx: _prune_ticks(tx, before, limit), durable=False)
 
     async def acquire(self, name: str, owner: str, ttl_s: float) -> int | None:
         def acquire(tx: Transaction) -> int | None:
             now = tx.now()
             row = tx.one(
-                "INSERT INTO leases (name, owner, token, expires_at) VALUES (?1, ?2, 1, ?3) "
-                "ON CONFLICT (name) DO UPDATE SET owner = ?2, token = token + 1, expires_at = ?3 "
-                "WHERE expires_at <= ?4 RETURNING token",
-                (name, owner, now + seconds(ttl_s), now),
+                "INSERT INTO leases (name, owner, token, expires_at) "
+                "VALUES (:name, :owner, 1, :until) "
+                "ON CONFLICT (name) DO UPDATE SET owner = :owner, token = token + 1, "
+                "expires_at = :until WHERE expires_at <= :now RETURNING token",
+                {"name": name, "owner": owner, "until": now + seconds(ttl_s), "now": now},
             )
             return None if row is None else int(row[0])
 
@@ -107,6 +101,24 @@ def _tick(row: tuple[Any, ...]) -> Tick:
     )
 
 
+def _prune_ticks(tx: Transaction, older_than: int, limit: int) -> int:
+    """Remove old ticks timer after timer: by the index, as a walk over all ticks takes seconds."""
+    gone = 0
+    timer_id = ""
+    while gone < limit:
+        row = tx.one("SELECT timer_id FROM ticks WHERE timer_id > ? LIMIT 1", (timer_id,))
+        if row is None:
+            break
+        timer_id = row[0]
+        gone += tx.changed(
+            "DELETE FROM ticks WHERE timer_id = :timer AND due_at IN (SELECT due_at FROM ticks "
+            "WHERE timer_id = :timer AND due_at < min(:before, (SELECT max(due_at) FROM ticks "
+            "WHERE timer_id = :timer)) ORDER BY due_at LIMIT :limit)",
+            {"timer": timer_id, "before": older_than, "limit": limit - gone},
+        )
+    return gone
+
+
 def _hold_until(tx: Transaction, name: str, token: int, ttl_s: float) -> bool:
     now = tx.now()
     return (
@@ -121,7 +133,7 @@ def _hold_until(tx: Transaction, name: str, token: int, ttl_s: float) -> bool:
 def _leases(rows: Rows, prefix: str) -> list[Lease]:
     found = rows.all(
         "SELECT name, owner, token, expires_at FROM leases "
-        "WHERE substr(name, 1, length(?1)) = ?1 AND expires_at > ?2 ORDER BY name",
-        (prefix, rows.now()),
+        "WHERE substr(name, 1, length(:prefix)) = :prefix AND expires_at > :now ORDER BY name",
+        {"prefix": prefix, "now": rows.now()},
     )
     return [Lease(name, owner, token, instant(until)) for name, owner, token, until in found]

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
     from scheduler.store.sqlite_transaction import Rows, Transaction
 
-_OVER = HELD + (
-    "WHERE w.state = 1 AND (w.lease_until <= ?1 OR w.owner IN "
-    "(SELECT instance FROM members WHERE seen_at + ttl_us <= ?1)) "
-    "ORDER BY w.lease_until, w.id LIMIT ?2"
+# Two look-ups instead of an OR, which would walk over everything that is leased.
+_OVER = HELD + (  # noqa: S608 - two constants
+    "WHERE w.id IN (SELECT id FROM work WHERE state = 1 AND lease_until <= :now "
+    "UNION SELECT id FROM work WHERE state = 1 AND owner IN "
+    "(SELECT instance FROM members WHERE seen_at + ttl_us <= :now)) "
+    "ORDER BY w.lease_until, w.id LIMIT :n"
 )
 
 
@@ -40,7 +42,7 @@ def reap(tx: Transaction, limit: int) -> Reaped:
     requeued: list[int] = []
     dead: list[int] = []
     cancelled: list[int] = []
-    for row in tx.all(_OVER, (now, limit)):
+    for row in tx.all(_OVER, {"now": now, "n": limit}):
         held = Held(*row)
         error = f"the lease of {held.owner} ran out in attempt {held.attempt}"
         failure = fail(tx, held, error, now=now, retry_at=now, state=RunState.ABORTED)
@@ -57,7 +59,8 @@ def _forget_keys(tx: Transaction, now: int) -> None:
     """Drop dedup keys that are over, a bounded number at a time."""
     tx.execute(
         "DELETE FROM work_keys WHERE (series, key) IN (SELECT series, key FROM work_keys "
-        "WHERE keep_until <= ? AND NOT EXISTS (SELECT 1 FROM work w WHERE w.id = work_id AND w.state <> 2) "
+        "WHERE keep_until <= ? AND NOT EXISTS "
+        "(SELECT 1 FROM work w WHERE w.id = work_id AND w.state <> 2) "
         "ORDER BY keep_until LIMIT 1000)",
         (now,),
     )
@@ -73,9 +76,10 @@ def page(rows: Rows, function: str | None, cursor: int | None, limit: int) -> De
     """Return a page of dead letters, newest id first."""
     limit = max(1, min(limit, MAX_PAGE))
     found = rows.all(
-        f"{_LETTER} AND (?1 IS NULL OR s.key = ?1) AND (?2 IS NULL OR w.id < ?2) "
-        "ORDER BY w.id DESC LIMIT ?3",
-        (None if function is None else key(function), cursor, limit + 1),
+        f"{_LETTER} AND (:key IS NULL OR s.key = :key) "
+        "AND (:below IS NULL OR w.id < :below) "
+        "ORDER BY w.id DESC LIMIT :n",
+        {"key": function and key(function), "below": cursor, "n": limit + 1},
     )
     letters = [_letter(rows, row) for row in found[:limit]]
     return DeadPage(letters, letters[-1].id if len(found) > limit else None)
@@ -137,8 +141,8 @@ def purge(tx: Transaction, ids: Sequence[int] | None, function: str | None) -> i
     """Remove dead letters; return how many."""
     if ids is None:
         found = tx.all(
-            f"{_LETTER} AND (?1 IS NULL OR (s.kind = 0 AND s.key = ?1))",
-            (None if function is None else key(function),),
+            f"{_LETTER} AND (:key IS NULL OR s.key = :key)",
+            {"key": function and key(function)},
         )
         doomed = [row[0] for row in found]
     else:
@@ -155,6 +159,6 @@ def purge(tx: Transaction, ids: Sequence[int] | None, function: str | None) -> i
 def _dead_among(tx: Transaction, ids: Sequence[int], function: str | None) -> list[int]:
     rows = tx.all(
         f"{_LETTER} AND w.id IN ({marks(len(ids))}) AND (? IS NULL OR s.key = ?)",
-        [*ids, *([None if function is None else key(function)] * 2)],
+        [*ids, *([function and key(function)] * 2)],
     )
     return [row[0] for row in rows]

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from scheduler.store.sqlite_transaction import Rows
 
 
+def count(rows: Rows, series: int, *states: int) -> int:
+    """Return how many pieces of work of the function are in these states."""
+    total = 0
+    for state in states:
+        row = rows.one("SELECT n FROM work_counts WHERE series = ? AND state = ?", (series, state))
+        total += row[0] if row else 0
+    return total
+
+
 def depth_of(rows: Rows, function: str) -> Depth:
     """Return the depth of one function."""
     series = _series(rows, function)

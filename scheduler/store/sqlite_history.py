@@ -111,13 +111,24 @@ def open_runs(rows: Rows, instance: str | None) -> list[Run]:
 
 
 def prune_runs(
-    tx: Transaction, where: RunFilter, keep_per_name: int | None, limit: int
+    tx: Transaction,
+    where: RunFilter,
+    keep_per_name: int | None,
+    keep_newest: int | None,
+    limit: int,
 ) -> list[Run]:
-    """Remove ended runs that are old or beyond the newest of their name; oldest first."""
+    """Remove ended runs that are old or beyond what is kept; oldest first."""
     ids: set[int] = set()
-    narrow = where.kind is not None or where.name is not None
+    among = _among(tx, where)
     if where.until is not None:
-        ids.update(_old(tx, micros(where.until), _series(tx, where) if narrow else None, limit))
+        # Ids grow with time: if not all of the oldest rows are old, no row after them is.
+        oldest = f"SELECT id, created_at {_oldest(among)}"
+        sql = f"SELECT id FROM ({oldest}) WHERE created_at < ?"  # noqa: S608
+        ids.update(row[0] for row in tx.all(sql, (2**62, limit, micros(where.until))))
+    if keep_newest is not None:
+        last_id = tx.next_run_id() - 1
+        rows = tx.all(f"SELECT id {_oldest(among)}", (last_id - keep_newest, limit))
+        ids.update(row[0] for row in rows)
     if keep_per_name is not None:
         for series in _series(tx, where):
             ids.update(_beyond(tx, series, keep_per_name, limit))
@@ -140,17 +151,18 @@ def _remove(tx: Transaction, ids: list[int]) -> list[Run]:
 _PRUNABLE = "state >= 3 AND NOT EXISTS (SELECT 1 FROM work w WHERE w.id = runs.id)"
 
 
-def _old(tx: Transaction, until: int, series: list[int] | None, limit: int) -> list[int]:
-    # Ids grow with time, so the walk from the oldest row may end at the first that is young enough.
-    fence = tx.one("SELECT id FROM runs WHERE created_at >= ? ORDER BY id LIMIT 1", (until,))
-    below = 2**62 if fence is None else fence[0]
-    among = "" if series is None else f"series IN ({marks(len(series))}) AND "
-    rows = tx.all(
-        f"SELECT id FROM runs WHERE {among}id < ? AND created_at < ? AND {_PRUNABLE} "  # noqa: S608
-        "ORDER BY id LIMIT ?",
-        [*(series or ()), below, until, limit],
-    )
-    return [row[0] for row in rows]
+def _oldest(among: str) -> str:
+    return f"FROM runs WHERE {among}id <= ? AND {_PRUNABLE} ORDER BY id LIMIT ?"
+
+
+def _among(tx: Transaction, where: RunFilter) -> str:
+    """Return the condition for the runs that may go, such that the walk by id stays a walk."""
+    if where.name is not None:
+        return f"series IN ({', '.join(map(str, _series(tx, where)))}) AND "
+    if where.kind is None:
+        return ""
+    code = KIND_CODES[where.kind]
+    return f"kind = {code} AND kind > 0 AND " if code > 0 else f"kind = {code} AND "
 
 
 def _beyond(tx: Transaction, series: int, keep: int, limit: int) -> list[int]:
@@ -171,8 +183,9 @@ def _series(rows: Rows, where: RunFilter) -> list[int]:
     kind = None if where.kind is None else KIND_CODES[where.kind]
     name = None if where.name is None else key(where.name)
     found = rows.all(
-        "SELECT id FROM series WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR key = ?2)",
-        (kind, name),
+        "SELECT id FROM series WHERE (:kind IS NULL OR kind = :kind) "
+        "AND (:key IS NULL OR key = :key)",
+        {"kind": kind, "key": name},
     )
     return [row[0] for row in found]
 
@@ -198,7 +211,17 @@ def run_stats(rows: Rows, kind: RunKind, name: str, window: timedelta) -> RunSta
     )
 
 
-def prune_stats(tx: Transaction, older_than: int) -> int:
-    """Remove counters of minutes that began before this instant."""
+def prune_stats(tx: Transaction, older_than: int, limit: int) -> int:
+    """Remove counters of minutes that began before this instant, by index: series after series."""
     minute = -(-older_than // US_PER_MINUTE)
-    return tx.changed("DELETE FROM run_minutes WHERE minute < ?", (minute,))
+    gone = 0
+    for (series,) in tx.all("SELECT id FROM series"):
+        gone += tx.changed(
+            "DELETE FROM run_minutes WHERE series = :series AND (minute, state) IN (SELECT "
+            "minute, state FROM run_minutes WHERE series = :series AND minute < :minute "
+            "LIMIT :limit)",
+            {"series": series, "minute": minute, "limit": limit - gone},
+        )
+        if gone >= limit:
+            break
+    return gone

@@ -16,10 +16,11 @@ from scheduler.store.port_members import (
     MembersPort,
 )
 from scheduler.store.sqlite_app import SqliteApp, current
-from scheduler.store.sqlite_rows import instant, seconds
+from scheduler.store.sqlite_rows import instant, micros, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from scheduler.store.sqlite_transaction import Rows, Transaction
 
@@ -123,6 +124,19 @@ class SqliteMembers(SqliteApp, MembersPort):
         )
         return [CommandResult(command_id, name, instant(at), text) for name, at, text in found]
 
+    async def prune_commands(self, older_than: datetime, *, limit: int = 1000) -> int:
+        def prune(tx: Transaction) -> int:
+            ids = tx.all(
+                "SELECT id FROM commands WHERE expires_at < ? ORDER BY expires_at LIMIT ?",
+                (micros(older_than), limit),
+            )
+            if ids:
+                tx.executemany("DELETE FROM command_results WHERE command_id = ?", ids)
+                tx.executemany("DELETE FROM commands WHERE id = ?", ids)
+            return len(ids)
+
+        return await self.write(prune, durable=False)
+
 
 def _json(value: Mapping[Any, Any] | None) -> str:
     return json.dumps(dict(value or {}))
@@ -132,16 +146,17 @@ def _free_all(tx: Transaction, instance: str, now: int) -> None:
     """End what an earlier life of the instance held."""
     tx.execute("UPDATE work SET lease_until = ? WHERE owner = ? AND state = 1", (now, instance))
     tx.execute(
-        "UPDATE leases SET expires_at = ?1 WHERE owner = ?2 AND expires_at > ?1", (now, instance)
+        "UPDATE leases SET expires_at = :now WHERE owner = :owner AND expires_at > :now",
+        {"now": now, "owner": instance},
     )
 
 
 def _pending(rows: Rows, instance: str, now: int) -> tuple[Command, ...]:
     found = rows.all(
         "SELECT id, target, verb, args, created_at, expires_at FROM commands c "
-        "WHERE expires_at > ?1 AND target IN ('', ?2) AND NOT EXISTS (SELECT 1 "
-        "FROM command_results r WHERE r.command_id = c.id AND r.instance = ?2) ORDER BY id",
-        (now, instance),
+        "WHERE expires_at > :now AND target IN ('', :me) AND NOT EXISTS (SELECT 1 "
+        "FROM command_results r WHERE r.command_id = c.id AND r.instance = :me) ORDER BY id",
+        {"now": now, "me": instance},
     )
     return tuple(
         Command(

@@ -78,14 +78,21 @@ def insert_run(tx: Transaction, new: NewRun) -> Run:
 
 def insert_many(tx: Transaction, news: Sequence[NewRun]) -> None:
     """Add ended runs and their counters, in few statements."""
-    first = _next_id(tx)
+    first = tx.next_run_id()
     rows = [_values(tx, new, first + place) for place, new in enumerate(news)]
-    _insert_rows(tx, rows)
     texts = [
         (first + place, new.parent, new.reason, new.arguments)
         for place, new in enumerate(news)
         if new.reason or new.arguments or new.parent is not None
     ]
+    insert_ended(tx, rows, texts)
+
+
+def insert_ended(
+    tx: Transaction, rows: list[tuple[Any, ...]], texts: list[tuple[Any, ...]]
+) -> None:
+    """Insert rows of ended runs, what some of them have to say, and the counters of all."""
+    _insert_rows(tx, rows)
     if texts:
         tx.executemany(_TEXTS, texts)
     tx.executemany(_COUNT, _counters(rows))
@@ -123,12 +130,6 @@ def save_run(tx: Transaction, before: Run, run: Run) -> Run:
     if is_final(run.state) and not is_final(before.state):
         _count(tx, run)
     return run
-
-
-def _next_id(tx: Transaction) -> int:
-    """Return the id of the next row: a batch gives ids out itself, for its texts."""
-    row = tx.one("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
-    return 1 if row is None else int(row[0]) + 1
 
 
 def _values(tx: Transaction, new: NewRun, run_id: int | None) -> tuple[Any, ...]:

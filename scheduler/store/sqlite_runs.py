@@ -7,10 +7,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scheduler.run import Run, RunKind, RunState, is_final
-from scheduler.store.port_runs import NewRun, RunFilter, RunPage, RunsPort, RunStats
-from scheduler.store.run_steps import advance
+from scheduler.run import Run, RunKind, RunState
+from scheduler.store.port_runs import EndedCall, NewRun, RunFilter, RunPage, RunsPort, RunStats
+from scheduler.store.run_steps import advance, check_ended
 from scheduler.store.sqlite_base import SqliteBase
+from scheduler.store.sqlite_ended_calls import insert_calls
 from scheduler.store.sqlite_history import (
     find_run,
     open_runs,
@@ -20,7 +21,13 @@ from scheduler.store.sqlite_history import (
     run_stats,
 )
 from scheduler.store.sqlite_rows import instant, micros
-from scheduler.store.sqlite_run_rows import insert_many, insert_run, load_run, need_run, save_run
+from scheduler.store.sqlite_run_rows import (
+    insert_many,
+    insert_run,
+    load_run,
+    need_run,
+    save_run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,13 +86,17 @@ class SqliteRuns(SqliteBase, RunsPort):
         return await self.read(lambda rows: query_runs(rows, where, cursor, limit))
 
     async def finish_many(self, rows: Sequence[NewRun]) -> None:
-        for row in rows:
-            if not is_final(row.state):
-                raise ValueError(f"run {row.public_id} of {row.name!r} has not ended")
+        check_ended(rows)
         # Part after part, not all at once: durable operations get in between.
         for start in range(0, len(rows), FINISH_ROWS):
             part = rows[start : start + FINISH_ROWS]
             await self.write(partial(insert_many, news=part), durable=False)
+
+    async def finish_calls(self, instance: str, calls: Sequence[EndedCall]) -> None:
+        check_ended(calls)
+        for start in range(0, len(calls), FINISH_ROWS):
+            part = calls[start : start + FINISH_ROWS]
+            await self.write(partial(insert_calls, instance=instance, calls=part), durable=False)
 
     async def open_runs(self, instance: str | None = None) -> list[Run]:
         return await self.read(lambda rows: open_runs(rows, instance))
@@ -106,17 +117,19 @@ class SqliteRuns(SqliteBase, RunsPort):
         *,
         older_than: datetime | None = None,
         keep_per_name: int | None = None,
+        keep_newest: int | None = None,
         kind: RunKind | None = None,
         name: str | None = None,
         limit: int = 1000,
     ) -> list[Run]:
         where = RunFilter(kind=kind, name=name, until=older_than)
         return await self.write(
-            lambda tx: prune_runs(tx, where, keep_per_name, limit), durable=False
+            lambda tx: prune_runs(tx, where, keep_per_name, keep_newest, limit), durable=False
         )
 
     async def run_stats(self, kind: RunKind, name: str, window: timedelta) -> RunStats:
         return await self.read(lambda rows: run_stats(rows, kind, name, window))
 
-    async def prune_stats(self, older_than: datetime) -> int:
-        return await self.write(lambda tx: prune_stats(tx, micros(older_than)), durable=False)
+    async def prune_stats(self, older_than: datetime, *, limit: int = 1000) -> int:
+        before = micros(older_than)
+        return await self.write(lambda tx: prune_stats(tx, before, limit), durable=False)

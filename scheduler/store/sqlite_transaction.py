@@ -15,7 +15,7 @@ from scheduler.store.port_work import FunctionLimits
 from scheduler.store.sqlite_rows import KIND_CODES, micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from scheduler.clock import Clock
     from scheduler.run import RunKind
@@ -35,12 +35,16 @@ class Rows:
         """Return the store's clock in microseconds."""
         return micros(self._clock.now())
 
-    def one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+    def one(
+        self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> tuple[Any, ...] | None:
         """Return the first row."""
         row: tuple[Any, ...] | None = self.execute(sql, values).fetchone()
         return row
 
-    def all(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def all(
+        self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Return all rows."""
         return self.execute(sql, values).fetchall()
 
@@ -66,13 +70,18 @@ class Transaction(Rows):
 
     # --- for operations
 
-    def changed(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def changed(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """Run a change; return how many rows it touched."""
         return self.execute(sql, values).rowcount
 
     def tell(self, topic: str) -> None:
         """Signal the topic once this is committed."""
         self._topics.add(topic)
+
+    def next_run_id(self) -> int:
+        """Return the id of the next run: a batch gives ids out itself, for its texts."""
+        row = self.one("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
+        return 1 if row is None else int(row[0]) + 1
 
     def series(self, kind: RunKind, name: str) -> int:
         """Return the number of this kind and name, made if need be."""

@@ -14,6 +14,7 @@ from scheduler.run import RunKind, RunState
 from scheduler.store.errors import Lost, QueueFull
 from scheduler.store.port_work import Backoff, Claimed, Enqueued, Failure
 from scheduler.store.run_steps import advance, full, run_of, start_attempt
+from scheduler.store.sqlite_depth import count
 from scheduler.store.sqlite_rows import instant, micros, seconds
 from scheduler.store.sqlite_run_rows import insert_run, need_run, save_run
 from scheduler.store.work_state import WorkState
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from scheduler.run import Run
     from scheduler.store.port_work import NewWork
-    from scheduler.store.sqlite_transaction import Rows, Transaction
+    from scheduler.store.sqlite_transaction import Transaction
 
 _READY, _LEASED, _DEAD, _DELAYED = (
     int(WorkState.READY),
@@ -160,15 +161,6 @@ def _twin(tx: Transaction, work: NewWork, series: int, now: int) -> int | None:
     return None if row is None else int(row[0])
 
 
-def count(rows: Rows, series: int, *states: int) -> int:
-    """Return how many pieces of work of the function are in these states."""
-    total = 0
-    for state in states:
-        row = rows.one("SELECT n FROM work_counts WHERE series = ? AND state = ?", (series, state))
-        total += row[0] if row else 0
-    return total
-
-
 def claim_one(
     tx: Transaction, function: str, wanted: int, lease: tuple[str, int, int]
 ) -> list[Claimed]:
@@ -250,9 +242,8 @@ def fail(
         remove(tx, held.id, RunState.CANCELLED, now, reason="cancelled")
         return Failure(None, RunState.CANCELLED)
     tx.execute(
-        "INSERT INTO work_errors SELECT ?1, count(*), ?2, ?3, ?4 FROM work_errors "
-        "WHERE work_id = ?1",
-        (held.id, held.attempt, now, error),
+        "INSERT INTO work_errors SELECT ?, count(*), ?, ?, ? FROM work_errors WHERE work_id = ?",
+        (held.id, held.attempt, now, error, held.id),
     )
     if held.attempt < held.max_attempts:
         give_back(tx, held, now, retry_at, reason=error)

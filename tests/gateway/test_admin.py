@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from management_fakes import FakePlatform, a_function, admin, http
 
-from scheduler.errors import BusyError
+from scheduler.errors import BusyError, UnavailableError
 from scheduler.events import DataEvent, Ending, HttpEvent, Outcome
 from scheduler.functions import Problem
+from scheduler.run import RunState
 
 
 @pytest.fixture
@@ -92,6 +93,16 @@ async def test_run_is_accepted_and_goes_on_in_the_background(platform):
     assert isinstance(second, DataEvent)
     assert second.kind == "timertrigger"
     assert {call[2] for call in platform.dispatcher.calls} == {"manual"}
+    assert [run.state for run in platform.store.runs] == [RunState.SUCCESS] * 2
+
+
+async def test_a_run_that_cannot_be_recorded_is_not_accepted(platform):
+    """sandbox.md 6, D1 and D9: accepted means durable, so a full disk answers 503."""
+    platform.store.broken = UnavailableError("the disk is full")
+    async with admin(platform) as client:
+        answer = await client.post("/admin/functions/byhand", json={"input": "payload"})
+        assert (answer.status, "the disk is full" in await answer.text()) == (503, True)
+    assert platform.dispatcher.calls == []
 
 
 async def test_http_function_may_be_given_a_request(platform):

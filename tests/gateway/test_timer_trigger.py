@@ -201,17 +201,18 @@ class Range:
     async def _record_tick(self, function: Function, due: datetime) -> Run | None:
         if await self.store.fire(function_timer(function.name), due) is None:
             return None
-        return await self._record_again(function)
+        return replace(self.run_of(function.name, self.clock.now()), arguments=due.isoformat())
 
     async def _record_again(self, function: Function) -> Run | None:
-        return self.run_of(function.name, self.clock.now())
+        name = function_timer(function.name)
+        due = max(due for timer_id, due in self.store.ticks if timer_id == name)
+        return replace(self.run_of(function.name, self.clock.now()), arguments=due.isoformat())
 
-    async def _fire_function(self, _run: Run, function: Function, event: DataEvent) -> None:
+    async def _fire_function(self, run: Run, function: Function, event: DataEvent) -> None:
         if self.refuse is not None:
             raise self.refuse
         assert (event.kind, event.data_type) == ("timertrigger", "json")
-        name = function_timer(function.name)
-        due = max(due for timer_id, due in self.store.ticks if timer_id == name)
+        due = datetime.fromisoformat(run.arguments)
         await self._shoot(Shot(function.name, due, self.clock.now(), TIMER, json.loads(event.data)))
 
     async def _start_tick(self, job: Job, due: datetime, trigger: str) -> Run | None:

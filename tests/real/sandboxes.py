@@ -14,7 +14,7 @@ from sandbox.drain import Drain
 from sandbox.launchers import Launchers
 from sandbox.output import Stream
 from sandbox.spec import SandboxSpec
-from sandbox.worker import Call, Worker, encode_call
+from sandbox.worker import Call, Result, Worker, encode_call
 from sandbox.zygote import Bound, Zygote
 
 WAIT_S = 20
@@ -111,6 +111,20 @@ class Watcher:
         self.records.append(record)
 
 
+class FutureCall(Call):
+    """A call that can be awaited."""
+
+    def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
+        super().__init__(call_id, frame, now)
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def ended(self, result: Result) -> None:
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
+
 def described(name: str, directory: str) -> dict[str, Any]:
     """Return an HTTP function as the guest's loader reads it."""
     return {
@@ -155,7 +169,7 @@ async def ready_worker(zygote: Zygote) -> tuple[Worker, Watcher]:
         return await watcher.is_ready, watcher
 
 
-def call(worker: Worker, **query: str) -> Call:
+def call(worker: Worker, **query: str) -> FutureCall:
     """Send one GET with these query values."""
     loop = asyncio.get_running_loop()
     call_id = os.urandom(16)
@@ -167,12 +181,12 @@ def call(worker: Worker, **query: str) -> Call:
         (),
         b"",
     )
-    made = Call(call_id, encode_call(call_id, event, None), loop.create_future(), loop.time())
+    made = FutureCall(call_id, encode_call(call_id, event, None), loop.time())
     worker.send(made, loop.time())
     return made
 
 
-async def answer(made: Call) -> Any:
+async def answer(made: FutureCall) -> Any:
     """Return the body of a call's reply as text."""
     async with asyncio.timeout(WAIT_S):
         status, _exec_us, payload = await made.future

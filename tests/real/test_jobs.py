@@ -165,9 +165,11 @@ class TestTriggered:
         assert "INFO] end" in await bench.run("run.sh", "cat; echo end")
 
     async def test_a_flood_of_output_neither_blocks_nor_fills(self, bench):
-        """The process runs to its end; what is over the limit is counted."""
-        log = await bench.run("run.sh", "head -c 30000000 /dev/zero | tr '\\0' 'x' | fold -w 200")
-        assert log[-2].startswith("SYS WARN] Output was truncated: ")
+        """The process runs to its end; what is over the limit is counted, its end is kept."""
+        flood = "head -c 30000000 /dev/zero | tr '\\0' 'x' | fold -w 200; echo; echo last words"
+        log = await bench.run("run.sh", flood)
+        assert any(line.startswith("SYS WARN] Output was truncated: ") for line in log)
+        assert log[-2:] == ["INFO] last words", "SYS INFO] Status changed to Success"]
         assert bench.last.state is RunState.SUCCESS
 
     async def test_cancel_ends_a_job_that_does_not_listen(self, bench):

@@ -9,7 +9,7 @@ import pytest
 from job_fakes import START, lines
 
 from sandbox.output import Stream
-from scheduler import job_log
+from scheduler import job_log, job_output
 from scheduler.job_log import Level, LogFile, follow, tail, tail_offset
 from scheduler.job_output import LINE_CHARACTERS, JobOutput
 
@@ -89,11 +89,31 @@ class TestLines:
 
 
 class TestLimit:
-    def test_beyond_the_limit_output_is_counted_not_kept(self, log):
-        """One marker tells at the end how much was left out."""
-        *kept, marker = written(log, b"12345\n", b"6789\n", b"x" * 100, limit_bytes=9)
+    def test_beyond_the_limit_only_the_end_is_kept(self, log, monkeypatch):
+        """webjobs.md 4.9: head and tail, with how much was left out between them."""
+        monkeypatch.setattr(job_output, "TAIL_BYTES", 12)
+        chunks = (b"12345\n", b"6789\n", b"x" * 100, b"y\n", b"last\n", b"words")
+        *kept, marker, last, words = written(log, *chunks, limit_bytes=9)
         assert kept == ["12345", "678"]
         assert marker.startswith("Output was truncated: 102 bytes beyond the limit of 9 bytes")
+        assert (last, words) == ("last", "words")
+
+    def test_an_end_that_is_kept_whole_leaves_no_gap(self, log):
+        """A few bytes over the limit are simply there."""
+        assert written(log, b"12345\n", b"67\xc3", b"\xa489\n", limit_bytes=9) == [
+            "12345",
+            "67\xe489",
+        ]
+
+    def test_of_both_streams_the_end_is_kept_in_order(self, log, monkeypatch):
+        """The trace of a crash is at the end of stderr, whoever flooded stdout."""
+        monkeypatch.setattr(job_output, "TAIL_BYTES", 20)
+        output = JobOutput(log, limit_bytes=0)
+        for number in range(9):
+            output.write(Stream.STDOUT, b"%d234567\n" % number)
+        output.write(Stream.STDERR, b"boom\n")
+        output.close()
+        assert lines(log.path)[1:] == ["INFO] 8234567", "ERR ] boom"]
 
     def test_the_platforms_lines_have_no_limit(self, log):
         """How the run ended is always told."""

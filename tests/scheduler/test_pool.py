@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sandbox.errors import SandboxDiedError, SpawnFailedError
-from sandbox.worker import Call
+from sandbox.worker import Call, Result
 from scheduler.errors import BusyError
 from scheduler.function_logs import FunctionLogs
 from scheduler.functions import (
@@ -24,6 +24,20 @@ from scheduler.functions import (
     Limits,
 )
 from scheduler.pool import TRANSITIONS, CallTimedOutError, Pool, PoolState
+
+
+class FutureCall(Call):
+    """A call that can be awaited."""
+
+    def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
+        super().__init__(call_id, frame, now)
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def ended(self, result: Result) -> None:
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
 
 
 class FakeWorker:
@@ -64,8 +78,7 @@ class FakeWorker:
         """Answer the oldest call."""
         call = self.in_flight.pop(next(iter(self.in_flight)))
         self.served += 1
-        if not call.future.done():
-            call.future.set_result((0, exec_us, None))
+        call.answer((0, exec_us, None))
         self.pool.replied(self, call, exec_us)  # type: ignore[arg-type]
         if self.draining and not self.in_flight:
             self.die([])
@@ -140,11 +153,9 @@ class Bench:
     def workers(self) -> list[FakeWorker]:
         return self.live.zygotes.forked
 
-    def call(self) -> Call:
+    def call(self) -> FutureCall:
         self.count += 1
-        made = Call(
-            self.count.to_bytes(16, "big"), b"", self.loop.create_future(), self.loop.time()
-        )
+        made = FutureCall(self.count.to_bytes(16, "big"), b"", self.loop.time())
         self.pool.submit(made)
         return made
 
@@ -226,7 +237,7 @@ async def test_a_full_queue_is_refused_at_the_door(tmp_path: Path, spawned: list
     """The message names the limit and where it is set; those that wait are not touched."""
     bench = Bench(tmp_path, spawned, queue_depth=2)
     waiting = [bench.call(), bench.call()]
-    with pytest.raises(BusyError, match=r"limit is 2 .*queueDepth"):
+    with pytest.raises(BusyError, match=r"limit is 2 .*queue_depth"):
         bench.call()
     worker = bench.arrive()
     worker.reply()
@@ -238,7 +249,7 @@ async def test_a_call_that_waited_too_long_is_refused(tmp_path: Path, spawned: l
     """Queue age is bounded, each call by its own arrival."""
     bench = Bench(tmp_path, spawned, queue_age_s=0.02)
     call = bench.call()
-    with pytest.raises(BusyError, match="queueAgeSeconds"):
+    with pytest.raises(BusyError, match="queue_age_s"):
         await asyncio.wait_for(call.future, 5)
 
 
@@ -293,6 +304,47 @@ async def test_the_deadline_counts_from_the_start_of_each_call(
     assert not late.future.done()
     with pytest.raises(CallTimedOutError):
         await asyncio.wait_for(late.future, 5)
+
+
+async def test_calls_sent_ahead_do_not_share_the_deadline_of_the_first(
+    tmp_path: Path, spawned: list
+) -> None:
+    """What waits behind a call over time inside its worker never began: another worker gets it."""
+    bench = Bench(tmp_path, spawned, timeout_s=0.03)
+    bench.call()
+    worker = bench.arrive()
+    worker.reply()
+    bench.fast(worker)
+    first, *behind = [bench.call() for _ in range(5)]
+    assert len(worker.in_flight) == 5
+    for _ in range(4):  # as often as it takes: no death by deadline counts as theirs
+        with pytest.raises(CallTimedOutError):
+            await asyncio.wait_for(first.future, 5)
+        assert worker.killed
+        assert not any(call.future.done() for call in behind)
+        worker.die(list(behind))
+        worker = bench.arrive()
+        assert list(worker.in_flight.values()) == behind
+        first, *behind = behind
+    with pytest.raises(CallTimedOutError):
+        await asyncio.wait_for(first.future, 5)
+
+
+async def test_the_time_of_a_call_sent_ahead_begins_with_the_answer_before_it(
+    tmp_path: Path, spawned: list
+) -> None:
+    """Three calls of 0.05 s in one worker are well within a deadline of 0.08 s each."""
+    bench = Bench(tmp_path, spawned, timeout_s=0.08)
+    bench.call()
+    worker = bench.arrive()
+    worker.reply()
+    bench.fast(worker)
+    calls = [bench.call() for _ in range(3)]
+    for _ in calls:
+        await asyncio.sleep(0.05)
+        worker.reply(50_000)
+    assert [call.future.result() for call in calls] == [(0, 50_000, None)] * 3
+    assert not worker.killed
 
 
 async def test_code_that_does_not_load_answers_every_call(tmp_path: Path, spawned: list) -> None:

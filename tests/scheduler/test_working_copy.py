@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from scheduler.working_copy import CopyFailedError, WorkingCopy, file_times
+from scheduler.working_copy import CopyFailedError, InPlace, WorkingCopy, file_times
 
 
 @pytest.fixture
@@ -131,3 +131,29 @@ def test_a_discarded_copy_is_gone(copy, source, tmp_path):
     copy.discard()
     assert not (tmp_path / "work").exists()
     assert copy.prepare(source)[0].is_dir()
+
+
+def test_all_that_has_changed_is_named_up_to_a_few_files(copy, source):
+    """The first file alone is often a mere touch, and the cause is another."""
+    copy.prepare(source)
+    touch(source / "run.sh")
+    (source / "lib/data").unlink()
+    for number in range(6):
+        (source / f"new{number}").write_text("")
+    lines = copy.prepare(source)[1].splitlines()
+    assert all(line.startswith("Job directory change detected: ") for line in lines)
+    assert [line.split("'")[1] for line in lines[:5]] == [f"new{number}" for number in range(5)]
+    assert lines[5:] == ["Job directory change detected: 3 more files."]
+
+
+def test_a_job_in_place_tells_what_has_changed_since_its_last_start(source):
+    """There is no copy to compare with, and the question why it restarted is the same."""
+    place = InPlace()
+    assert place.look(source) == ""
+    assert place.look(source) == ""
+    touch(source / "run.sh")
+    (source / "new").write_text("")
+    (source / "lib/data").unlink()
+    assert [line.partition("Job file ")[2] for line in place.look(source).splitlines()] == [
+        "'new' has been added.", "'run.sh' has been changed.", "'lib/data' has been deleted."
+    ]  # fmt: skip

@@ -158,7 +158,6 @@ async def test_a_full_disk_refuses_and_recovers(store: SqliteStore, clock: SetCl
     with pytest.raises(UnavailableError):
         await store.enqueue(big)
     store._writer._connect = connect
-    store._writer._tx = None
     assert (await store.health()).ok
     assert (await store.enqueue(big)).created
 

@@ -1,0 +1,281 @@
+"""The fast lane: plain requests on the data listener, from bytes to bytes without a task.
+
+An asyncio Protocol with the httptools parser. It takes requests of known shape (HTTP/1.1, no
+Upgrade, Expect or Transfer-Encoding, a small body with a length); at the first other one it hands
+the connection, with every byte from the start of that request, to aiohttp's handler, which keeps
+it from then on. One request of a connection is under way at a time, the next wait in the buffer.
+Per call: no task, no future, no await; one parse, one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import cast
+from urllib.parse import parse_qsl
+
+import httptools
+
+from gateway import reply
+from gateway.front_desk import FrontDesk, Head, is_admin
+from gateway.http_trigger import KEEP_ALIVE_S
+from gateway.reply import Reply
+
+_MAX_HEAD = 16 << 10
+_MAX_TARGET = 8190  # as aiohttp; more parameters than fit in here are more than a frame may hold
+_MAX_HEADERS = 128
+_MAX_BODY = 64 << 10
+_MAX_BUFFER = 256 << 10  # of requests that wait behind the one under way
+_HEAD_S = 10.0  # a request must be here so long after its first byte
+_SWEEP_S = 1.0
+_SINGLE = frozenset({"content-length", "host"})
+_FOREIGN = frozenset({"expect", "transfer-encoding", "upgrade"})
+
+
+class LaneState(Enum):
+    """Where a connection stands."""
+
+    IDLE = "idle"  # between requests
+    READING = "reading"  # a request has begun to arrive
+    CALLING = "calling"  # its function runs
+    GONE = "gone"  # closed, or handed to aiohttp
+
+
+#: state -> states that may follow.
+TRANSITIONS: dict[LaneState, frozenset[LaneState]] = {
+    LaneState.IDLE: frozenset({LaneState.READING, LaneState.GONE}),
+    LaneState.READING: frozenset({LaneState.IDLE, LaneState.CALLING, LaneState.GONE}),
+    LaneState.CALLING: frozenset({LaneState.IDLE, LaneState.READING, LaneState.GONE}),
+    LaneState.GONE: frozenset(),
+}
+
+
+class FastLanes:
+    """All connections of the lane: makes them, ends the silent ones, ends all."""
+
+    def __init__(self, desk: FrontDesk, general: Callable[[], asyncio.Protocol]) -> None:
+        self.desk = desk
+        self.general = general
+        self.closing = False
+        self.lanes: set[FastLane] = set()
+
+    def __call__(self) -> FastLane:
+        """Return the protocol of a new connection."""
+        return FastLane(self)
+
+    async def serve(self) -> None:
+        """End connections that are silent between or inside requests, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = loop.time()
+            for lane in list(self.lanes):
+                lane.check_time(now)
+
+    def close(self) -> None:
+        """End the idle connections now and the others after their answer."""
+        self.closing = True
+        for lane in list(self.lanes):
+            lane.finish()
+
+
+class FastLane(asyncio.Protocol):
+    """One connection."""
+
+    __slots__ = (
+        "_body_bytes", "_buffer", "_closing", "_desk", "_first", "_full", "_head", "_headers",
+        "_lanes", "_loop", "_method", "_parser", "_plain", "_since", "_starting", "_state",
+        "_target", "_transport",
+    )  # fmt: skip
+
+    def __init__(self, lanes: FastLanes) -> None:
+        self._lanes = lanes
+        self._desk = lanes.desk
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._state = LaneState.IDLE
+        self._since = self._loop.time()
+        self._buffer = b""
+        self._head: Head | None = None
+        self._headers: list[tuple[str, str]] = []
+        self._first: dict[str, str] = {}
+        self._starting = False
+        self._full = False  # the client reads more slowly than we write
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._lanes.lanes.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection; a call under way goes on, its answer is dropped."""
+        del exc
+        self._leave()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and answer what is complete."""
+        self._buffer = self._buffer + data if self._buffer else data
+        if self._head is not None:
+            self._since = self._loop.time()  # a slow body is no crime as long as it comes
+        if self._state is not LaneState.CALLING:
+            self._advance()
+        elif len(self._buffer) > _MAX_BUFFER:
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Begin no further request: answers that nobody reads must not pile up."""
+        self._full = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with what has come meanwhile."""
+        self._full = False
+        if self._state is not LaneState.GONE:
+            self._transport.resume_reading()
+            self._advance()
+
+    # -- httptools
+
+    def on_url(self, url: bytes) -> None:
+        """Take the target."""
+        self._target += url.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header; decoded as aiohttp does, so that both paths say the same."""
+        key = name.decode("latin-1")
+        text = value.decode("utf-8", "surrogateescape")
+        lower = key.lower()
+        self._headers.append((key, text))
+        if lower in _FOREIGN or (lower in _SINGLE and lower in self._first):
+            self._plain = False
+        elif lower == "connection" and "close" in text.lower():
+            self._closing = True
+        self._first.setdefault(lower, text)
+
+    # -- steps
+
+    def _advance(self) -> None:
+        """Answer complete requests in order, until one is under way or the bytes end."""
+        while (
+            self._buffer and not self._full and self._state in (LaneState.IDLE, LaneState.READING)
+        ):
+            if self._state is LaneState.IDLE:
+                self._state = LaneState.READING
+                self._since = self._loop.time()
+            if self._head is None and not self._read_head():
+                return
+            if len(self._buffer) < self._body_bytes:
+                return
+            self._begin()
+
+    def _read_head(self) -> bool:
+        """Parse the head if it is here; hand the connection over if it is none of ours."""
+        end = self._buffer.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if len(self._buffer) > _MAX_HEAD:
+                self._hand_over()
+            return False
+        self._target, self._headers, self._first, self._plain = "", [], {}, end <= _MAX_HEAD
+        self._closing = False
+        if not self._plain or not self._parsed(self._buffer[:end]):
+            self._hand_over()
+            return False
+        self._buffer = self._buffer[end:]
+        return True
+
+    def _parsed(self, data: bytes) -> bool:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            return False  # aiohttp answers what is no HTTP; HttpParserUpgrade is one of these
+        parser, target, first = self._parser, self._target, self._first
+        if not self._plain or parser.get_http_version() != "1.1" or not target.startswith("/"):
+            return False
+        if len(target) > _MAX_TARGET or len(self._headers) > _MAX_HEADERS or "host" not in first:
+            return False
+        length = first.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or int(length) > _MAX_BODY:
+            return False
+        if is_admin(target) or parser.should_upgrade():
+            return False
+        self._body_bytes = int(length)
+        path, _, query = target.partition("?")
+        pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
+        method = parser.get_method().decode("latin-1")
+        self._head = Head(method, target, path, pairs, tuple(self._headers), first)
+        return True
+
+    def _begin(self) -> None:
+        """Give a complete request to the front desk."""
+        head, size = self._head, self._body_bytes
+        assert head is not None
+        self._head = None
+        body, self._buffer = self._buffer[:size], self._buffer[size:]
+        if size:
+            self._parser.feed_data(body)
+        self._method = head.method
+        match = self._desk.admit(head)
+        self._state = LaneState.CALLING
+        self._starting = True
+        if isinstance(match, Reply):
+            self._answer(match)
+        else:
+            self._desk.call(match, head, body, self._answer)
+        self._starting = False
+
+    def _answer(self, answer: Reply) -> None:
+        """Write an answer and go on with the next request."""
+        self._desk.count(answer)
+        if self._state is not LaneState.CALLING:
+            return  # the client has left
+        keep = not (self._closing or self._lanes.closing) and answer.keep_alive is not False
+        transport = self._transport
+        transport.write(answer.encode(self._method, keep_alive=keep))
+        if answer.apart and self._method != "HEAD":
+            transport.write(answer.body)
+        if not keep:
+            self._leave()
+            transport.close()
+            return
+        self._state = LaneState.IDLE
+        self._since = self._loop.time()
+        if self._buffer and not self._starting:  # a refusal comes while _advance still loops
+            if len(self._buffer) > _MAX_BUFFER and not self._full:
+                transport.resume_reading()
+            self._advance()
+
+    def _hand_over(self) -> None:
+        """Give the connection, with all that is not answered yet, to aiohttp for good."""
+        handler = self._lanes.general()
+        transport, data = self._transport, self._buffer
+        self._leave()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(data)
+
+    # -- the end
+
+    def check_time(self, now: float) -> None:
+        """End a connection that is silent for too long."""
+        if self._state is LaneState.IDLE and now - self._since > KEEP_ALIVE_S:
+            self.finish()
+        elif self._state is LaneState.READING and now - self._since > _HEAD_S:
+            answer = self._desk.count(
+                reply.plain(408, f"The request was not here within {_HEAD_S:g} s.\n")
+            )
+            self._transport.write(answer.encode("GET", keep_alive=False))
+            self._leave()
+            self._transport.close()
+
+    def finish(self) -> None:
+        """Close between two requests; a call under way closes after its answer."""
+        if self._state is LaneState.IDLE:
+            self._leave()
+            self._transport.close()
+
+    def _leave(self) -> None:
+        self._state = LaneState.GONE
+        self._lanes.lanes.discard(self)
