@@ -30,6 +30,7 @@ _MAX_BUFFER = 256 << 10  # of requests that wait behind the one under way
 _HEAD_S = 10.0  # a request must be here so long after its first byte
 _SWEEP_S = 1.0
 _SINGLE = frozenset({"content-length", "host"})
+_METHODS = {name.encode(): name for name in ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")}
 _FOREIGN = frozenset({"expect", "transfer-encoding", "upgrade"})
 
 
@@ -189,22 +190,25 @@ class FastLane(asyncio.Protocol):
     def _parsed(self, data: bytes) -> bool:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            return False  # aiohttp answers what is no HTTP; HttpParserUpgrade is one of these
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return False  # aiohttp answers what is no HTTP, and who would change the protocol
         parser, target, first = self._parser, self._target, self._first
         if not self._plain or parser.get_http_version() != "1.1" or not target.startswith("/"):
             return False
         if len(target) > _MAX_TARGET or len(self._headers) > _MAX_HEADERS or "host" not in first:
             return False
-        length = first.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()) or int(length) > _MAX_BODY:
+        if (length := first.get("content-length")) is None:
+            self._body_bytes = 0
+        elif length.isascii() and length.isdigit() and int(length) <= _MAX_BODY:
+            self._body_bytes = int(length)
+        else:
             return False
-        if is_admin(target) or parser.should_upgrade():
+        if target[1:2] in "aA" and is_admin(target):
             return False
-        self._body_bytes = int(length)
         path, _, query = target.partition("?")
         pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
-        method = parser.get_method().decode("latin-1")
+        raw_method = parser.get_method()
+        method = _METHODS.get(raw_method) or raw_method.decode("latin-1")
         self._head = Head(method, target, path, pairs, tuple(self._headers), first)
         return True
 

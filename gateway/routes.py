@@ -40,6 +40,7 @@ class _Route(NamedTuple):
     checks: tuple[tuple[str, _Check], ...]
     literals: int
     is_open: bool  # ends with a catch-all
+    plain: Match  # what a request gives that has no parameters: made once
 
 
 class RouteTable:
@@ -61,7 +62,7 @@ class RouteTable:
         path = _decoded(path)
         for route in self._literal.get(path.strip("/").lower(), ()):
             if route.methods is None or method in route.methods:
-                return Match(route.function, ())
+                return route.plain
         for route in self._patterns:
             if route.methods is not None and method not in route.methods:
                 continue
@@ -150,7 +151,8 @@ def _compile(function: Function, methods: frozenset[str] | None, template: str) 
             defaults[name] = parameter["default"][1:]
         checks += [(name, check) for check in _checks(parameter["rules"])]
     pattern = re.compile(text, re.IGNORECASE) if "(?P<" in text else None
-    return _Route(function, methods, pattern, defaults, tuple(checks), literals, is_open)
+    plain = Match(function, ())
+    return _Route(function, methods, pattern, defaults, tuple(checks), literals, is_open, plain)
 
 
 def _with_parameter(text: str, parameter: re.Match[str]) -> str:

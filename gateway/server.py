@@ -56,10 +56,14 @@ from scheduler.releases import Releases
 from scheduler.store.opening import open_store
 from scheduler.store.port import Store
 from scheduler.triggered import TriggeredJobs
+from scheduler.upkeep import Upkeep
 
 _log = logging.getLogger("taak")
 _INSISTED = 130
 _BACKLOG = 4096
+#: A call makes some 20 objects that die with it: the default of 700 would look for cycles all the
+#: time, and a full collection over 10,000 timers would hold the loop up for a quarter second.
+_GC_THRESHOLDS = (20_000, 50, 1000)
 _CLOSE_S = 5.0  # for answers that are being written
 
 
@@ -102,6 +106,13 @@ class _Parts:
         self._group = group
         self._not_ready = not_ready
         self._timers = Timers(outlets(platform))
+        self._upkeep = Upkeep(
+            platform.store,
+            platform.instance,
+            address=platform.data_url,
+            load=platform.dispatcher.load,
+            job_statuses=platform.continuous.states,
+        )
         self._intake: list[asyncio.Task[None]] = []  # what brings new work
         self._ticking: list[asyncio.Task[None]] = []  # ends by itself once its runs have ended
         self._services: list[asyncio.Task[None]] = []  # what work needs
@@ -119,6 +130,8 @@ class _Parts:
             self._timers.apply,
         ):
             platform.catalog.subscribe(follow)
+        await self._upkeep.join()  # frees what an earlier life held, so before anything is held
+        self._serve(self._upkeep.serve())
         self._serve(self._launchers.serve())
         self._serve(self._history.serve())
         self._serve(platform.metrics.watch_loop())
@@ -142,6 +155,7 @@ class _Parts:
         self._intake = [self._group.create_task(watch.run())]
         gc.collect()
         gc.freeze()  # what lives as long as the platform need not be looked at again
+        gc.set_threshold(*_GC_THRESHOLDS)
         self._announce()
 
     async def stop(self, drain_s: float) -> None:
@@ -168,6 +182,7 @@ class _Parts:
             await runner.cleanup()
         await _cancel(self._services)
         await self._history.flush()
+        await self._upkeep.leave()
         platform.dispatcher.logs.close()
 
     def _serve(self, service: Coroutine[Any, Any, None]) -> None:

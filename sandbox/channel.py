@@ -56,7 +56,7 @@ class Channel:
         self._on_closed = on_closed
         self._decoder = wire.Decoder(max_frame)
         self._out: list[bytes] = []
-        self._remainder = b""
+        self._remainder = bytearray()  # is cut at the front without a copy
         self._flushing = False
         self._closed = False
         #: pid of the process that sent the first bytes, as the kernel vouches for it.
@@ -166,7 +166,7 @@ class Channel:
             self._keep(data[sent:])
 
     def _keep(self, rest: bytes) -> None:
-        self._remainder = rest
+        self._remainder = bytearray(rest)
         self._loop.add_writer(self._sock, self._writable)
 
     def _writable(self) -> None:
@@ -176,7 +176,7 @@ class Channel:
             return
         except OSError:
             sent = len(self._remainder)
-        self._remainder = self._remainder[sent:]
+        del self._remainder[:sent]
         if not self._remainder:
             self._loop.remove_writer(self._sock)
 

@@ -131,6 +131,10 @@ class ContinuousJobs:
         """Return how a job is now; NotFoundError for an unknown one."""
         return self._job(job_name).status
 
+    def states(self) -> dict[str, str]:
+        """Return the state of every job, by name."""
+        return {job.job.name: job.status.state.value for job in self._jobs.values()}
+
     # --- Jobs come and go
 
     def _define(self, job: Job) -> None:

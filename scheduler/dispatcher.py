@@ -178,6 +178,15 @@ class Dispatcher:
             pool.cold_starts,
         )  # fmt: skip
 
+    def load(self) -> dict[str, int]:
+        """Return the numbers that tell how busy this instance is."""
+        pools = self._pools.values()
+        return {
+            "busy": sum(pool.busy for pool in pools),
+            "waiting": sum(len(pool.waiting) for pool in pools),
+            "workers": sum(len(pool.workers) for pool in pools),
+        }
+
     def load_error(self, name: str) -> tuple[str, str] | None:
         """Return why a deployed function's code does not load, if it does not."""
         pool = self._pools.get(name)

@@ -106,7 +106,7 @@ class FunctionRuns:
     def _new(self, function: Function, trigger: str, attempt: int = 1) -> NewRun:
         now = self._clock.now()
         return NewRun(
-            public_id=uuid.uuid4().hex,
+            public_id=str(uuid.uuid4()),
             kind=RunKind.FUNCTION,
             name=function.name,
             trigger=trigger,

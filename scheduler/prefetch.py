@@ -9,26 +9,36 @@ from __future__ import annotations
 _FAST_US, _QUICK_US = 100.0, 1000.0
 _HELD_US = 4000.0  # the work that one worker may hold: what a call behind the others waits at most
 _MAX_DEPTH = 128
-_WEIGHT = 0.125  # of the newest sample
+_SAMPLES = 16  # of which the mean is taken at a time
+_OLD = 0.5  # weight of what was known before
 
 
 class Prefetch:
     """A running mean and the depth that follows from it. Unknown counts as slow."""
 
-    __slots__ = ("depth", "mean_us", "spread")
+    __slots__ = ("_count", "_sum_us", "depth", "mean_us", "spread")
 
     def __init__(self) -> None:
         self.mean_us = _QUICK_US
         self.depth = 1
         self.spread = True  # prefer an idle worker over a second frame
+        self._count = 0
+        self._sum_us = 0
 
     def learn(self, exec_us: int) -> None:
-        """Take one more sample."""
-        mean = self.mean_us + (max(exec_us, 1) - self.mean_us) * _WEIGHT
-        self.mean_us = mean
-        self.spread = mean >= _FAST_US
-        self.depth = min(int(_HELD_US / mean), _MAX_DEPTH) if mean < _QUICK_US else 1
+        """Take one more sample. A slow one counts at once: nobody shall wait behind the next."""
+        self._sum_us += exec_us
+        self._count += 1
+        if self._count == _SAMPLES or exec_us > _QUICK_US:
+            self._settle()
 
     def fix(self, depth: int) -> None:
         """Hold a depth that does not depend on time: coroutine workers take calls side by side."""
         self.depth, self.spread = depth, True
+
+    def _settle(self) -> None:
+        fresh = max(self._sum_us / self._count, 1.0)
+        self.mean_us = mean = self.mean_us * _OLD + fresh * (1 - _OLD)
+        self._sum_us = self._count = 0
+        self.spread = mean >= _FAST_US
+        self.depth = min(int(_HELD_US / mean), _MAX_DEPTH) if mean < _QUICK_US else 1

@@ -70,6 +70,11 @@ class WireError(Exception):
 _packer = msgpack.Packer(use_bin_type=True, unicode_errors="surrogateescape", autoreset=True)
 _pack = _packer.pack
 _header = _HEADER.pack
+_length_at = _HEADER.unpack_from
+_UNPACK_ERRORS = (
+    ValueError, TypeError, RecursionError, KeyError, OverflowError,
+    msgpack.exceptions.UnpackException,
+)  # fmt: skip
 
 
 _unpack = partial(
@@ -104,9 +109,7 @@ def unpack(data: bytes | memoryview) -> Any:
     """
     try:
         return _unpack(data)
-    except (ValueError, TypeError, RecursionError, KeyError, OverflowError) as error:
-        raise WireError(f"undecodable frame: {error!r}") from None
-    except msgpack.exceptions.UnpackException as error:
+    except _UNPACK_ERRORS as error:
         raise WireError(f"undecodable frame: {error!r}") from None
 
 
@@ -134,7 +137,12 @@ class Decoder:
         buffer = self._buffer
         if buffer:
             buffer += data
-            if len(buffer) < 4 or len(buffer) < 4 + self._length(buffer, 0):
+            if len(buffer) < 4:
+                return []
+            (length,) = _length_at(buffer, 0)
+            if length > self._max:
+                raise self._too_long(length)
+            if len(buffer) < 4 + length:
                 return []  # a large frame grows here without being copied each time
             data = bytes(buffer)
             buffer.clear()
@@ -143,22 +151,25 @@ class Decoder:
     def _split(self, data: bytes) -> list[list[Any]]:
         messages: list[list[Any]] = []
         at, end = 0, len(data)
-        while end - at >= 4:
-            start = at + 4
-            stop = start + self._length(data, at)
-            if stop > end:
-                break
-            message = unpack(data[start:stop])
-            if type(message) is not list or not message or type(message[0]) is not int:
-                raise WireError("a frame must hold an array that starts with its kind")
-            messages.append(message)
-            at = stop
+        try:
+            while end - at >= 4:
+                start = at + 4
+                (length,) = _length_at(data, at)
+                if length > self._max:
+                    raise self._too_long(length)
+                stop = start + length
+                if stop > end:
+                    break
+                message = _unpack(data[start:stop])
+                if type(message) is not list or not message or type(message[0]) is not int:
+                    raise WireError("a frame must hold an array that starts with its kind")
+                messages.append(message)
+                at = stop
+        except _UNPACK_ERRORS as error:
+            raise WireError(f"undecodable frame: {error!r}") from None
         if at < end:
             self._buffer += data[at:]
         return messages
 
-    def _length(self, data: bytes | bytearray, at: int) -> int:
-        length: int = _HEADER.unpack_from(data, at)[0]
-        if length > self._max:
-            raise WireError(f"frame of {length} bytes is over the limit of {self._max} bytes")
-        return length
+    def _too_long(self, length: int) -> WireError:
+        return WireError(f"frame of {length} bytes is over the limit of {self._max} bytes")
