@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scheduler.run import RunKind, RunState
-from scheduler.store.port import Backoff, NewRun, NewWork
+from scheduler.store.port import Backoff, EndedCall, NewRun, NewWork
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -64,6 +64,22 @@ def call(clock: SetClock, **given: Any) -> NewRun:
         "exec_ms": 1.5,
     }
     return new_run(clock, **(fields | given))
+
+
+def ended_call(clock: SetClock, **given: Any) -> EndedCall:
+    """Return the same in the form of `finish_calls`: 2 ms of waiting, then 1.5 ms at work."""
+    fields: dict[str, Any] = {
+        "call_id": bytes(range(16)),
+        "name": "hello",
+        "trigger": "http",
+        "release": "r1",
+        "state": RunState.SUCCESS,
+        "reason": "",
+        "ended_at": clock.now().timestamp(),
+        "wait_s": 0.002,
+        "exec_s": 0.0015,
+    }
+    return EndedCall(**(fields | given))
 
 
 def work(function: str = "mail", **given: Any) -> NewWork:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
-from store_values import START, SetClock, call, new_run, work
+from store_values import START, SetClock, call, ended_call, new_run, work
 
 from scheduler.deployment import Deployment, DeploymentState
 from scheduler.errors import NotFoundError
@@ -178,6 +180,81 @@ async def test_finish_many_refuses_a_run_that_has_not_ended(store: Store, clock:
     """It is for ends; an open run in the batch is a mistake of the caller, and nothing is taken."""
     with pytest.raises(ValueError, match="has not ended"):
         await store.finish_many([call(clock), call(clock, state=RunState.RUNNING)])
+    assert (await store.query_runs(RunFilter())).items == []
+
+
+async def test_an_ended_call_becomes_a_run(store: Store, clock: SetClock) -> None:
+    """Every field of the cheap form arrives, spans turned into instants to the microsecond."""
+    await store.finish_calls("here", [ended_call(clock, name="Hello")])
+    (run,) = (await store.query_runs(RunFilter())).items
+    assert (run.public_id, run.kind, run.name) == (
+        "00010203-0405-0607-0809-0a0b0c0d0e0f",
+        RunKind.FUNCTION,
+        "Hello",
+    )
+    assert (run.state, run.reason, run.trigger) == (RunState.SUCCESS, "", "http")
+    assert (run.instance, run.release, run.attempt, run.exit_code) == ("here", "r1", 1, None)
+    assert run.ended_at == START
+    assert run.started_at == START - timedelta(microseconds=1500)
+    assert run.created_at == START - timedelta(microseconds=3500)
+    assert (run.wait_ms, run.exec_ms) == (2.0, 1.5)
+    assert await store.get_run(run.id) == run
+
+
+async def test_both_forms_of_an_end_make_the_same_run(store: Store, clock: SetClock) -> None:
+    """`finish_many` of `as_run` and `finish_calls` differ in nothing but the id."""
+    call_ = ended_call(clock, state=RunState.FAILED, reason="Boom", ended_at=1772366400.1234567)
+    await store.finish_calls("here", [call_])
+    await store.finish_many([call_.as_run("here")])
+    newer, older = (await store.query_runs(RunFilter())).items
+    assert replace(newer, id=older.id) == older
+
+
+async def test_an_ended_call_is_found_by_its_id(store: Store, clock: SetClock) -> None:
+    """By the dashed text, as the invocation id is shown everywhere, and the name without case."""
+    ids = [uuid4() for _ in range(3)]
+    await store.finish_calls("here", [ended_call(clock, call_id=one.bytes) for one in ids])
+    for one in ids:
+        found = await store.find_run(RunKind.FUNCTION, "HELLO", str(one))
+        assert found is not None
+        assert found.public_id == str(one)
+    assert await store.find_run(RunKind.FUNCTION, "hello", ids[0].hex) is None
+    assert await store.find_run(RunKind.FUNCTION, "other", str(ids[0])) is None
+
+
+async def test_finish_calls_takes_any_number(store: Store, clock: SetClock) -> None:
+    """Odd sizes, many names and releases: every row in order, reasons where they belong."""
+    calls = [
+        ended_call(
+            clock,
+            call_id=n.to_bytes(16, "big"),
+            name=f"f{n % 7}",
+            release=f"r{n % 2}",
+            state=RunState.FAILED if n % 5 == 0 else RunState.SUCCESS,
+            reason=f"why {n}" if n % 5 == 0 else "",
+        )
+        for n in range(1341)
+    ]
+    await store.finish_calls("here", [])
+    await store.finish_calls("here", calls)
+    page = await store.query_runs(RunFilter(), limit=200)
+    newest = [(run.public_id, run.name, run.release, run.reason) for run in page.items]
+    assert newest == [(c.public_id, c.name, c.release, c.reason) for c in calls[:-201:-1]]
+    stats = await store.run_stats(RunKind.FUNCTION, "f3", timedelta(minutes=5))
+    mine = [c for c in calls if c.name == "f3"]
+    assert stats.total == len(mine)
+    assert stats.counts[RunState.FAILED] == len([c for c in mine if c.reason])
+    assert stats.sum_ms == pytest.approx(1.5 * len(mine))
+
+
+@pytest.mark.parametrize("state", [s for s in RunState if not is_final(s)])
+async def test_finish_calls_refuses_a_call_that_has_not_ended(
+    store: Store, clock: SetClock, state: RunState
+) -> None:
+    """As `finish_many`: a mistake of the caller, told by name, and nothing is taken."""
+    calls = [ended_call(clock)] * 1500 + [ended_call(clock, state=state)]
+    with pytest.raises(ValueError, match="00010203-.* of 'hello' has not ended"):
+        await store.finish_calls("here", calls)
     assert (await store.query_runs(RunFilter())).items == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_values import START, SetClock, call, new_run, work
+from store_values import START, SetClock, call, ended_call, new_run, work
 
 from scheduler.run import RunKind, RunState
 from scheduler.store.memory import MemoryStore
@@ -43,8 +43,14 @@ STEPS = st.one_of(
     st.tuples(st.just("run"), NAMES),
     st.tuples(st.just("update"), IDS, st.sampled_from(RunState)),
     st.tuples(st.just("finish"), st.lists(st.tuples(NAMES, ENDS), max_size=5)),
+    st.tuples(st.just("calls"), st.lists(st.tuples(NAMES, st.sampled_from(RunState)), max_size=5)),
+    st.tuples(st.just("stats"), NAMES, SPANS),
     st.tuples(st.just("orphans")),
-    st.tuples(st.just("prune"), st.sampled_from([None, 1]), st.sampled_from([None, 5.0])),
+    st.tuples(
+        st.just("prune"), st.sampled_from([None, 1]), st.sampled_from([None, 4]),
+        st.sampled_from([None, 5.0]), st.sampled_from([None, *RunKind]), st.integers(1, 5),
+    ),
+    st.tuples(st.just("forget"), SPANS, st.integers(1, 3)),
     st.tuples(st.just("fire"), NAMES, SPANS, st.booleans()),
     st.tuples(st.just("join"), st.sampled_from(["me", "you"])),
     st.tuples(st.just("acquire"), NAMES, st.sampled_from(["me", "you"]), SPANS),
@@ -130,12 +136,43 @@ class Pair:
         rows = [call(self.clock, name=name, state=state, public_id=p) for name, state in ends]
         return await self.store.finish_many(rows)
 
+    async def _calls(self, p: str, ends: list[tuple[str, RunState]]) -> object:
+        calls = [
+            ended_call(self.clock, name=name, state=state, reason=state.value[:n])
+            for n, (name, state) in enumerate(ends)
+        ]
+        return await self.store.finish_calls("here", calls)
+
+    async def _stats(self, p: str, name: str, span: float) -> object:
+        return await self.store.run_stats(RunKind.FUNCTION, name, timedelta(seconds=span))
+
     async def _orphans(self, p: str) -> object:
         return await self.store.close_orphans("here", p)
 
-    async def _prune(self, p: str, keep: int | None, age: float | None) -> object:
-        border = None if age is None else self._later(-age)
-        return [r.id for r in await self.store.prune_runs(older_than=border, keep_per_name=keep)]
+    async def _prune(
+        self,
+        p: str,
+        keep: int | None,
+        newest: int | None,
+        age: float | None,
+        kind: RunKind | None,
+        limit: int,
+    ) -> object:
+        removed = await self.store.prune_runs(
+            older_than=None if age is None else self._later(-age),
+            keep_per_name=keep,
+            keep_newest=newest,
+            kind=kind,
+            limit=limit,
+        )
+        return [run.id for run in removed]
+
+    async def _forget(self, p: str, age: float, limit: int) -> object:
+        border = self._later(-age)
+        return (
+            await self.store.prune_ticks(border, limit=limit),
+            await self.store.prune_stats(border, limit=limit),
+        )
 
     async def _fire(self, p: str, name: str, offset: float, queued: bool) -> object:
         what: dict[str, Any] = {"work": work(name, public_id=p)}
