@@ -199,7 +199,11 @@ class FastLane(asyncio.Protocol):
             return False
         if (length := first.get("content-length")) is None:
             self._body_bytes = 0
-        elif length.isascii() and length.isdigit() and int(length) <= _MAX_BODY:
+        elif (
+            length.isascii()
+            and length.isdigit()
+            and int(length) <= min(_MAX_BODY, self._desk.max_body)
+        ):
             self._body_bytes = int(length)
         else:
             return False

@@ -47,6 +47,9 @@ class Home:
             raise HomeLockedError(
                 f"{self.path} is in use by {owner}; stop it, or give another --home"
             ) from None
+        # What a killed process left behind would be taken for ours until we announce ourselves.
+        os.ftruncate(self._lock, 0)
+        (self.path / _RUN).unlink(missing_ok=True)
         return self
 
     def __exit__(

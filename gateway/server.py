@@ -134,6 +134,7 @@ class _Parts:
         self._serve(self._upkeep.serve())
         self._serve(self._launchers.serve())
         self._serve(self._history.serve())
+        self._serve(platform.dispatcher.serve())
         self._serve(platform.metrics.watch_loop())
         self._serve(platform.triggered.serve())
         self._serve(platform.continuous.serve())

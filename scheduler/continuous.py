@@ -120,6 +120,19 @@ class ContinuousJobs:
         await self._desired.set(job.job, running=False)
         job.disable()
 
+    async def ended(self, job_name: str) -> None:
+        """Return when a job that was told to stop has come to rest."""
+        job = self._jobs.get(key(job_name))
+        if job is not None:
+            await job.resting.wait()
+
+    async def forget(self, job: Job) -> None:
+        """Wait for the end of a job that was removed, and drop what was decided about it."""
+        last = self._jobs.get(key(job.name))
+        if last is not None and last.departing:
+            await last.gone.wait()
+        await self._desired.forget(job)
+
     async def restart(self, job_name: str) -> None:
         """Stop the process, if there is one, and start it anew."""
         job = self._job(job_name)

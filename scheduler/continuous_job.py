@@ -59,11 +59,13 @@ class ContinuousJob:
 
     Attributes:
         job: its current definition.
+        resting: set while nothing of the job runs and nothing is to run.
         gone: set once the loop has ended and nothing of the job runs any more.
     """
 
     def __init__(self, place: JobPlace, job: Job, group: asyncio.TaskGroup) -> None:
         self.job = job
+        self.resting = asyncio.Event()
         self.gone = asyncio.Event()
         self._place = place
         self._group = group
@@ -129,8 +131,11 @@ class ContinuousJob:
                     await self._live()
                 else:
                     self._record.become(ContinuousState.STOPPED)
+                    self.resting.set()
                     await self._news.wait()
+                    self.resting.clear()
         finally:
+            self.resting.set()
             self.gone.set()
 
     async def _is_wanted(self) -> bool:

@@ -196,6 +196,7 @@ class Deployments:
             raise _RefusedError([*coming.problems, Problem(".", str(error))]) from error
         problems = [*coming.problems, *found, *inherited(serving, coming)]
         if losses(serving, found):
+            await self._prepare(serving, serving)  # the workers that were made ready are not wanted
             raise _RefusedError(problems)
         return replace(coming, problems=tuple(problems))
 

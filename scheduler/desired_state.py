@@ -47,6 +47,10 @@ class DesiredState:
             _write_marker(job, present=before)  # what was refused must not happen all the same
             raise
 
+    async def forget(self, job: Job) -> None:
+        """Drop what was decided: the next job of this name is another one."""
+        await self._store.delete_config(_PREFIX + key(job.name))
+
     async def load(self, job: Job) -> bool:
         """Tell whether the job is to run, after edits of its folder."""
         marker = has_marker(job)
@@ -74,7 +78,7 @@ class DesiredState:
 
 def marker_of(job: Job) -> Path:
     """Return the path of disable.job: beside the script, in the folder that people edit."""
-    return (job.live_folder / job.script).parent / "disable.job"
+    return job.live_folder / Path(job.script).parent / "disable.job"
 
 
 def has_marker(job: Job) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("taak.scheduler")
 _PREPARED_AT_ONCE = 4
+_COOL_EVERY_S = 15.0
 _WARM_POOLS = 64  # functions whose sandbox is kept though nobody calls them
 
 Trace = tuple[str, str] | None
@@ -217,6 +218,21 @@ class Dispatcher:
                 self._prepared[function.name, function.bundle.digest] = pool
                 group.create_task(self._prepare_one(pool, gate, problems))
         return problems
+
+    async def serve(self) -> None:
+        """Keep the sandboxes of the functions that are used, for ever; the rest start when called.
+
+        A thousand functions that were each called once must not hold a thousand sandboxes.
+        """
+        while True:
+            await asyncio.sleep(_COOL_EVERY_S)
+            self.cool_the_rest()
+
+    def cool_the_rest(self) -> None:
+        """End the sandboxes of the functions that nobody has called for longest, beyond a bound."""
+        warm = sorted((p for p in self._pools.values() if p.workers), key=lambda p: -p.used_at)
+        for pool in warm[_WARM_POOLS:]:
+            pool.cool()
 
     def apply(self, diff: Diff) -> None:
         """Let the new release serve; the old one answers what it has and ends."""

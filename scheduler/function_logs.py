@@ -59,7 +59,7 @@ class FunctionLogs:
         self._lock = threading.Lock()
         self._lines: dict[str, deque[LogLine]] = {}
         self._files: dict[str, TextIO] = {}
-        self._partial: dict[tuple[str, Stream], bytes] = {}
+        self._partial: dict[tuple[str, Stream], tuple[str, bytes]] = {}
         self._followers: dict[str, list[_Follower]] = {}
 
     def tail(self, name: str, limit: int) -> list[LogLine]:
@@ -84,12 +84,21 @@ class FunctionLogs:
     def raw(self, name: str, invocation: str, stream: Stream, data: bytes) -> None:
         """Take bytes of a raw stream (subprocesses, C code). From the drain's thread."""
         key = (name, stream)
-        *lines, rest = (self._partial.pop(key, b"") + data).split(b"\n")
+        began, partial = self._partial.pop(key, ("", b""))
+        if began and invocation and began != invocation:
+            # It never ended its line, which is not the beginning of the next one's.
+            self._raw_lines(name, began, stream, [partial])
+            partial = b""
+        invocation = invocation or began  # what is read after the reply still belongs to the call
+        *lines, rest = (partial + data).split(b"\n")
         if len(rest) > _LINE_CHARS:
             lines.append(rest)
             rest = b""
         if rest:
-            self._partial[key] = rest
+            self._partial[key] = (invocation, rest)
+        self._raw_lines(name, invocation, stream, lines)
+
+    def _raw_lines(self, name: str, invocation: str, stream: Stream, lines: list[bytes]) -> None:
         level = "INFO" if stream is Stream.STDOUT else "ERROR"
         for line in lines:
             text = line.decode("utf-8", "replace").rstrip("\r")

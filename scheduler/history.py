@@ -1,7 +1,7 @@
 """The record of synchronous invocations: kept in memory for a moment, then stored in batches.
 
-A call never waits for the store (design.md 6, rule 1): its row follows within 100 ms. When the
-store cannot take rows, the newest are kept up to a bound; what is dropped beyond it is counted.
+A call never waits for the store (design.md 6, rule 1): its row follows within 100 ms. While the
+store cannot take rows they are kept up to a bound; what comes beyond it is dropped and counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scheduler.errors import SchedulerError
 from scheduler.events import Ending, Outcome
 from scheduler.functions import Function
 from scheduler.run import RunState
-from scheduler.store.port import EndedCall, Store
+from scheduler.store.port import MAX_ENDS, EndedCall, Store
 
 _log = logging.getLogger("taak.scheduler")
 _EVERY_S = 0.1
@@ -41,6 +41,7 @@ class History:
         self._instance = instance
         self._clock = clock
         self._rows: list[EndedCall] = []
+        self._refusals = 0  # in a row
 
     def add(self, call_id: bytes, function: Function, trigger: str, outcome: Outcome) -> None:
         """Note one ended invocation."""
@@ -63,11 +64,23 @@ class History:
 
     async def flush(self) -> None:
         """Store what is there now."""
-        if not self._rows:
-            return
-        rows, self._rows = self._rows, []
-        try:
-            await self._store.finish_calls(self._instance, rows)
-        except SchedulerError as error:
+        # Batches that are taken as a whole or not at all: no row is stored twice after a refusal.
+        # A batch leaves the list before it is handed over: `serve` may be cancelled while it waits,
+        # and then the store has the batch and `flush` finds the others.
+        while self._rows:
+            batch = self._rows[:MAX_ENDS]
+            del self._rows[:MAX_ENDS]
+            try:
+                await self._store.finish_calls(self._instance, batch)
+            except SchedulerError as error:
+                self._rows[:0] = batch
+                self._refused(error)
+                return
+        if self._refusals:
+            _log.warning("the history goes on; %d rows were dropped so far", self.dropped)
+            self._refusals = 0
+
+    def _refused(self, error: SchedulerError) -> None:
+        if not self._refusals:
             _log.warning("the history waits for the store: %s", error)
-            self._rows[:0] = rows[: _BOUND - len(self._rows)]
+        self._refusals += 1

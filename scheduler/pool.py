@@ -90,6 +90,7 @@ class Pool:
             BusyError: queue_depth calls wait already.
         """
         self.calls += 1
+        self.used_at = call.queued_at
         if not self.waiting and (worker := self._pick()) is not None:
             self._send(worker, call)
             return
@@ -100,7 +101,6 @@ class Pool:
                 f'limit is {limit} (queue_depth under "taak" in function.json)'
             )
         call.cold = not self.workers
-        self.used_at = call.queued_at
         self.waiting.append(call)
         self._arm(self._expire_waiting, self.function.limits.queue_age_s)
         self._relieve()

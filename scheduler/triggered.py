@@ -83,6 +83,7 @@ class TriggeredJobs:
         self._active: dict[str, TriggeredRun | None] = {}  # None: being accepted
         self._group: asyncio.TaskGroup | None = None
         self._closing = asyncio.Event()
+        self._vacated = asyncio.Event()  # a new one after each
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -137,13 +138,13 @@ class TriggeredJobs:
 
         return await self._accept(job, trigger, "", fire)
 
-    async def cancel(self, job: Job, public_id: str) -> None:
-        """End an active run: SIGTERM, the job's grace, SIGKILL."""
+    async def cancel(self, job: Job, public_id: str, *, grace_s: float | None = None) -> None:
+        """End an active run: SIGTERM, the job's grace unless another is given, SIGKILL."""
         active = self._active.get(key(job.name))
         if active is not None and active.run.public_id == public_id:
             line = "WebJob run was cancelled by request"
             verdict = Verdict(RunState.CANCELLED, "cancelled by request", line)
-            active.end(verdict, grace_s=job.stopping_wait_s)
+            active.end(verdict, grace_s=job.stopping_wait_s if grace_s is None else grace_s)
             return
         run = await self.find(job, public_id)
         if run is None:
@@ -151,6 +152,17 @@ class TriggeredJobs:
         if is_final(run.state):
             raise ConflictError(f"Run {public_id} has already ended: {run.state.value}.")
         raise ConflictError(f"Run {public_id} is carried out by instance {run.instance}; ask it.")
+
+    async def ended(self, job: Job) -> None:
+        """Return when no run of the job is in progress here."""
+        while key(job.name) in self._active:
+            await self._vacated.wait()
+
+    async def forget(self, job: Job) -> None:
+        """Remove the history of a job that was deleted: the next job of this name is another."""
+        store = self._place.store
+        while await store.prune_runs(keep_per_name=0, kind=RunKind.TRIGGERED, name=job.name):
+            pass
 
     # --- Looking
 
@@ -250,6 +262,8 @@ class TriggeredJobs:
 
     def _vacate(self, slot: str) -> None:
         del self._active[slot]
+        self._vacated.set()
+        self._vacated = asyncio.Event()
         if not self._active:
             self._quiet.set()
 

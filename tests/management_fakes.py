@@ -240,11 +240,19 @@ class FakeTriggered:
         self.runs.setdefault(job.name, []).insert(0, run)
         return run
 
-    async def cancel(self, job: Job, public_id: str) -> None:
+    async def cancel(self, job: Job, public_id: str, *, grace_s: float | None = None) -> None:
         """Remember it."""
+        del grace_s
         if not any(run.public_id == public_id for run in self.runs.get(job.name, [])):
             raise NotFoundError(public_id)
         self.cancelled.append(public_id)
+
+    async def ended(self, job: Job) -> None:
+        """Return at once."""
+
+    async def forget(self, job: Job) -> None:
+        """Remove the runs."""
+        self.runs.pop(job.name, None)
 
     def active(self, job: Job) -> Run | None:
         """Return the run that has not ended."""
@@ -281,6 +289,14 @@ class FakeContinuous:
     async def stop(self, name: str) -> None:
         """Stop."""
         self._order("stop", name, ContinuousState.STOPPED)
+
+    async def ended(self, name: str) -> None:
+        """Remember that the end was waited for."""
+        self.orders.append(("ended", name))
+
+    async def forget(self, job: Job) -> None:
+        """Remember that the job was forgotten."""
+        self.orders.append(("forget", job.name))
 
     async def restart(self, name: str) -> None:
         """Run anew."""

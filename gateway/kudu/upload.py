@@ -28,6 +28,8 @@ from scheduler.job_manifest import choose_script
 
 NO_SCRIPT = "No runnable script file was found."
 NO_NAME = "Missing Content-Disposition header."
+#: A run of a job that is deleted may take so long to end; the client waits for it.
+DELETION_GRACE_S = 5.0
 MAX_UNPACKED_BYTES = 4 * 1024 * 1024 * 1024
 MAX_ENTRIES = 100_000
 
@@ -66,23 +68,29 @@ async def delete_job(platform: Platform, _request: web.Request, match: Match) ->
     job = _known(platform, kind, name)
     if job is None:
         return web.Response()
-    await _stop(platform, job)
+    await _stop(platform, job)  # first: a process must not see its files vanish
     with _staging(platform.home / "tmp") as stage:
         await asyncio.to_thread(_move, job.live_folder, stage / "old")
         await platform.deployments.reconcile(f"deletion of {kind.value} job {name}")
+    jobs = platform.continuous if kind is JobKind.CONTINUOUS else platform.triggered
+    await jobs.forget(job)
     await asyncio.to_thread(shutil.rmtree, platform.folders.data(job), ignore_errors=True)
     return web.Response()
 
 
 async def _stop(platform: Platform, job: Job) -> None:
-    """Stop first, then delete: a process must not see its files vanish."""
+    """Stop what runs of a job, and return when it has ended."""
     if job.kind is JobKind.CONTINUOUS:
-        await platform.continuous.stop(job.name)
+        with contextlib.suppress(NotFoundError):  # it goes already
+            await platform.continuous.stop(job.name)
+        await platform.continuous.ended(job.name)
         return
     active = platform.triggered.active(job)
     if active is not None:
+        grace_s = min(job.stopping_wait_s, DELETION_GRACE_S)
         with contextlib.suppress(ConflictError, NotFoundError):  # it ended by itself meanwhile
-            await platform.triggered.cancel(job, active.public_id)
+            await platform.triggered.cancel(job, active.public_id, grace_s=grace_s)
+        await platform.triggered.ended(job)
 
 
 def _known(platform: Platform, kind: JobKind, name: str) -> Job | None:

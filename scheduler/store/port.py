@@ -29,6 +29,7 @@ from scheduler.store.port_members import (
 )
 from scheduler.store.port_queue import QueuePort
 from scheduler.store.port_runs import (
+    MAX_ENDS,
     MAX_PAGE,
     EndedCall,
     NewRun,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = [
+    "MAX_ENDS",
     "MAX_INLINE_PAYLOAD_BYTES",
     "MAX_PAGE",
     "Backoff",

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: rows of one page at most
 MAX_PAGE = 200
+#: ends that `finish_many` and `finish_calls` add together, all or none; of more than these the
+#: first may be there when the call raises. Bounds how long others wait for their commit.
+MAX_ENDS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

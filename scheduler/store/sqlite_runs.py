@@ -8,7 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scheduler.run import Run, RunKind, RunState
-from scheduler.store.port_runs import EndedCall, NewRun, RunFilter, RunPage, RunsPort, RunStats
+from scheduler.store.port_runs import (
+    MAX_ENDS,
+    EndedCall,
+    NewRun,
+    RunFilter,
+    RunPage,
+    RunsPort,
+    RunStats,
+)
 from scheduler.store.run_steps import advance, check_ended
 from scheduler.store.sqlite_base import SqliteBase
 from scheduler.store.sqlite_ended_calls import insert_calls
@@ -34,9 +42,6 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from scheduler.store.sqlite_transaction import Transaction
-
-#: rows of one operation: bounds how long others wait for their commit
-FINISH_ROWS = 1024
 
 
 class SqliteRuns(SqliteBase, RunsPort):
@@ -88,14 +93,14 @@ class SqliteRuns(SqliteBase, RunsPort):
     async def finish_many(self, rows: Sequence[NewRun]) -> None:
         check_ended(rows)
         # Part after part, not all at once: durable operations get in between.
-        for start in range(0, len(rows), FINISH_ROWS):
-            part = rows[start : start + FINISH_ROWS]
+        for start in range(0, len(rows), MAX_ENDS):
+            part = rows[start : start + MAX_ENDS]
             await self.write(partial(insert_many, news=part), durable=False)
 
     async def finish_calls(self, instance: str, calls: Sequence[EndedCall]) -> None:
         check_ended(calls)
-        for start in range(0, len(calls), FINISH_ROWS):
-            part = calls[start : start + FINISH_ROWS]
+        for start in range(0, len(calls), MAX_ENDS):
+            part = calls[start : start + MAX_ENDS]
             await self.write(partial(insert_calls, instance=instance, calls=part), durable=False)
 
     async def open_runs(self, instance: str | None = None) -> list[Run]:

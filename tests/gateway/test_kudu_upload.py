@@ -148,7 +148,9 @@ async def test_delete_stops_first_and_takes_the_data_along(platform):
     async with management(platform) as client:
         answer = await client.delete("/api/continuouswebjobs/mail")
         assert (answer.status, await answer.read()) == (200, b"")
-        assert platform.continuous.orders == [("stop", "mail")]
+        assert platform.continuous.orders == [
+            (verb, "mail") for verb in ("stop", "ended", "forget")
+        ]
         assert not folder.exists()
         assert not data.exists()
         assert (await client.get("/api/continuouswebjobs/mail")).status == 404

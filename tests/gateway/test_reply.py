@@ -1,4 +1,4 @@
-"""What may leave as a response, and how it is written (functions.md 7.5, sandbox.md channel rules)."""
+"""What may leave as a response, and how it is written (functions.md 7.5, channel rules)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_belongs_to_the_connection_is_not_the_functions():
 
 
 def test_the_hosts_headers_do_not_replace_the_functions():
-    """customHeaders of host.json come where the function has set none, whatever the case."""
+    """The customHeaders of host.json come where the function has set none, whatever the case."""
     extra = [("X-Site", "a"), ("X-Other", "b")]
     made = reply.from_function(200, [("x-site", "mine")], b"", extra)
     assert lines(made)[1:3] == ["x-site: mine", "X-Other: b"]

@@ -36,26 +36,26 @@ raise SystemExit(4)
 """
 LEAVES_A_DAEMON = """
 import os, time
-reader, writer = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        os.write(writer, str(os.getpid()).encode())
         time.sleep(300)
     os._exit(0)
-print("daemon", os.read(reader, 16).decode())
+os.wait()
+print("left one")
 """
 STUBBORN = """
 import os, signal, subprocess, time
 signal.signal(signal.SIGTERM, lambda *_: print("got SIGTERM", flush=True))
 child = subprocess.Popen(["sleep", "300"], start_new_session=True)
-print("child", child.pid, flush=True)
+print("ready", flush=True)
 while not os.path.exists(os.environ["WEBJOBS_SHUTDOWN_FILE"]):
     time.sleep(0.02)
 print("saw the file", flush=True)
 time.sleep(300)
 """
 STAYS = "echo up $$; exec sleep 300"
+KINDS = ("triggered", "continuous")
 
 
 @dataclass
@@ -120,6 +120,12 @@ class Jobs:
         return found
 
 
+def programs(platform: Platform) -> list[int]:
+    """Return the processes of jobs, by the names of what they run."""
+    names = ("bash", "sleep", "python")
+    return [pid for pid in processes.tree(platform.pid) if processes.name(pid).startswith(names)]
+
+
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     """One platform with a triggered job for every case."""
@@ -140,7 +146,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     )
     job("binary", "run.sh", "head -c 300000 /dev/urandom; printf '\\0\\377\\n'; echo text")
     job("closes", "run.py", CLOSES_ITS_OUTPUT)
-    job("forks", "run.sh", "sleep 300 & echo child $!")
+    job("forks", "run.sh", "sleep 300 & echo left one")
     job("daemon", "run.py", LEAVES_A_DAEMON)
     job("reads", "run.sh", "cat; read x; echo end of input")
     job("script", "run.ps1", "echo hello")
@@ -243,8 +249,8 @@ def test_what_a_run_leaves_behind_ends_with_it(jobs: Jobs, name: str) -> None:
     begun = time.monotonic()
     status, log = jobs.run(name)
     assert (status, time.monotonic() - begun < 10) == ("Success", True)
-    pid = int(log[3].split()[-1])
-    wait_until(lambda: not processes.alive(pid), what=f"{name}: {pid} ends")
+    assert "INFO] left one" in log
+    jobs.platform.wait_until(lambda: not programs(jobs.platform), what=f"nothing of {name} is left")
 
 
 def test_a_job_that_reads_its_input_finds_none(jobs: Jobs) -> None:
@@ -402,14 +408,15 @@ def test_stop_ends_the_tree_and_outlives_the_platform(site: Path, start_platform
     """webjobs.md 4.5, 4.6, sandbox.md D6: file, SIGTERM, bounded wait, kill; stopped is stopped."""
     folder = apps.job(site, "continuous", "stubborn", "run.py", STUBBORN, stopping_wait_time=1)
     jobs = Jobs(platform := start_platform())
-    platform.wait_until(lambda: any("child" in line for line in jobs.log("stubborn")), what="ready")
-    child = int(next(line for line in jobs.log("stubborn") if "child" in line).split()[-1])
+    platform.wait_until(lambda: "INFO] ready" in jobs.log("stubborn"), what="ready")
+    tree = programs(platform)
+    assert len(tree) == 2
     asked = time.monotonic()
     assert platform.kudu("POST", "/api/continuouswebjobs/stubborn/stop").status == 200
     assert time.monotonic() - asked < 0.9
     jobs.reached("stubborn", "Stopped")
     assert 0.9 < time.monotonic() - asked < 4
-    assert not processes.alive(child)
+    assert not any(map(processes.alive, tree))
     assert (folder / "disable.job").exists()
     log = jobs.log("stubborn")
     after = log[log.index("SYS INFO] Status changed to Disabling") :]
@@ -451,3 +458,28 @@ def test_a_changed_file_restarts_its_job_only_and_is_named(site: Path, start_pla
     path = "/api/continuouswebjobs/other"
     platform.wait_until(lambda: platform.kudu("GET", path).status == 404, what="404")
     assert jobs.job("changed")["status"] == "Running"
+
+
+def test_delete_ends_what_runs_and_forgets_it(site: Path, start_platform: Any) -> None:
+    """webjobs.md 4.5, 6.3: stop first, then delete; a new job of the name is another job."""
+    deaf = "trap '' TERM; while :; do sleep 0.2; done"
+    apps.job(site, "triggered", "run", "run.sh", deaf, stopping_wait_time=1)
+    apps.job(site, "continuous", "run", "run.sh", deaf, stopping_wait_time=1)
+    jobs = Jobs(platform := start_platform())
+    jobs.start("run")
+    paths = [f"/api/{kind}webjobs/run" for kind in KINDS]
+    jobs.reached("run", "Running")
+    platform.wait_until(lambda: len(processes.named(platform.pid, "bash")) == 2, what="both run")
+    left = programs(platform)
+    for path in paths:
+        assert platform.kudu("DELETE", path).status == 200
+        assert platform.kudu("GET", path).status == 404
+    assert not any(map(processes.alive, left))
+    assert not any((platform.home / "data/jobs" / kind / "run").exists() for kind in KINDS)
+    apps.job(site, "triggered", "run", "run.sh", "echo new")
+    apps.job(site, "continuous", "run", "run.sh", STAYS)
+    for path in paths:
+        platform.wait_until(lambda path=path: platform.kudu("GET", path).status == 200, what=path)
+    jobs.reached("run", "Running")
+    assert jobs.run("run")[0] == "Success"
+    assert len(jobs.kudu(f"{paths[0]}/history")["runs"]) == 1

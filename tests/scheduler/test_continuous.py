@@ -492,6 +492,42 @@ class TestDesiredState:
         await bench.clock.pass_time(6)
         assert not await self.again(bench, job)
 
+    async def test_a_stop_that_the_store_refuses_does_not_happen(self, bench, monkeypatch):
+        """sandbox.md D9: refused is refused; disable.job would stop the job all the same."""
+        job = bench.job()
+        await bench.add(job)
+
+        async def full(*_args, **_kwargs):
+            raise Unavailable("the disk is full")
+
+        monkeypatch.setattr(bench.store, "put_config", full)
+        with pytest.raises(Unavailable):
+            await bench.jobs.stop("mail")
+        await bench.change(job)
+        assert bench.state() is S.RUNNING
+        assert not exists(marker_of(job))
+
+    async def test_a_deleted_jobs_stop_is_not_its_successors(self, bench):
+        """webjobs.md 4.5: DELETE forgets what was decided; a new job of the name runs."""
+        job = bench.job()
+        await bench.add(job)
+        await bench.jobs.stop("mail")
+        stopped = asyncio.create_task(bench.jobs.ended("mail"))
+        await settle()
+        assert not stopped.done()
+        bench.launcher.last.end(0)
+        await asyncio.wait_for(stopped, 5)
+        bench.jobs.apply(Change(jobs_removed=(job,)))
+        await bench.jobs.forget(job)
+        marker_of(job).unlink()
+        await bench.add(newer(job))
+        assert bench.state() is S.RUNNING
+
+    async def test_the_marker_of_a_job_without_script_is_in_its_folder(self, bench):
+        """And not beside it, where it would be found by all the others."""
+        job = replace(bench.job(), script="", error="no runnable script")
+        assert marker_of(job).parent == job.live_folder
+
     async def test_a_folder_that_cannot_be_written_hinders_nobody(self, bench, monkeypatch):
         """Run from a read-only package: the store remembers."""
 

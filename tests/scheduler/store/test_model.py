@@ -50,7 +50,7 @@ STEPS = st.one_of(
         st.just("prune"), st.sampled_from([None, 1]), st.sampled_from([None, 4]),
         st.sampled_from([None, 5.0]), st.sampled_from([None, *RunKind]), st.integers(1, 5),
     ),
-    st.tuples(st.just("forget"), SPANS, st.integers(1, 3)),
+    st.tuples(st.just("forget"), SPANS),
     st.tuples(st.just("fire"), NAMES, SPANS, st.booleans()),
     st.tuples(st.just("join"), st.sampled_from(["me", "you"])),
     st.tuples(st.just("acquire"), NAMES, st.sampled_from(["me", "you"]), SPANS),
@@ -167,12 +167,9 @@ class Pair:
         )
         return [run.id for run in removed]
 
-    async def _forget(self, p: str, age: float, limit: int) -> object:
+    async def _forget(self, p: str, age: float) -> object:
         border = self._later(-age)
-        return (
-            await self.store.prune_ticks(border, limit=limit),
-            await self.store.prune_stats(border, limit=limit),
-        )
+        return await self.store.prune_ticks(border), await self.store.prune_stats(border)
 
     async def _fire(self, p: str, name: str, offset: float, queued: bool) -> object:
         what: dict[str, Any] = {"work": work(name, public_id=p)}
