@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import mmap
 import os
 import signal
 import socket
-import struct
 from abc import ABC, abstractmethod
 from enum import Enum
 from functools import partial
@@ -24,12 +22,13 @@ from sandbox.channel import Channel
 from sandbox.drain import Drain
 from sandbox.errors import ProtocolBrokenError, SandboxDiedError
 from sandbox.output import Stream
+from sandbox.progress import Progress
 from sandbox.runtime import wire
 from sandbox.tree import Tree
 
 _EXIT_GRACE_S = 0.25  # how long a death waits for the exit status to name its reason
 _KILL_GRACE_S = 0.5
-_begun = struct.Struct("<Q").unpack_from
+_RECALL_S = 0.001  # until what the worker wrote before it looked is surely seen
 
 
 class WorkerState(Enum):
@@ -65,13 +64,14 @@ class Call(ABC):
     ends.
     """
 
-    __slots__ = ("answered", "attempts", "cold", "frame", "id", "queued_at", "sent_at")
+    __slots__ = ("answered", "attempts", "cold", "frame", "id", "number", "queued_at", "sent_at")
 
     def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
         self.id = call_id
         self.frame = frame
         self.queued_at = now
         self.sent_at = 0.0
+        self.number = 0  # among the frames of its worker
         self.attempts = 0
         self.answered = False
         self.cold = False
@@ -101,6 +101,9 @@ class WorkerEvents(Protocol):
     def replied(self, worker: Worker, call: Call, exec_us: int) -> None:
         """A call has its reply; the worker may take another."""
 
+    def returned(self, worker: Worker, calls: list[Call]) -> None:
+        """These calls, asked back by `recall`, never began and may be given to another."""
+
     def gone(self, worker: Worker, not_begun: list[Call]) -> None:
         """The worker has ended. These calls never began and may be given to another."""
 
@@ -114,7 +117,7 @@ class WorkerEvents(Protocol):
 class Worker:
     """One forked guest process that serves one function."""
 
-    def __init__(self, sock: socket.socket, page: mmap.mmap, events: WorkerEvents, tree: Tree):
+    def __init__(self, sock: socket.socket, page: Progress, events: WorkerEvents, tree: Tree):
         self.pid = 0
         self.is_coroutine = False
         self.usable = False  # calls may be sent: the state BOUND, as an attribute for the hot path
@@ -124,6 +127,7 @@ class Worker:
         self.idle_since = 0.0
         self._phase = WorkerState.FORKED
         self._sent = 0
+        self._held = 0  # frames up to this number are held back; 0: none
         self._page = page
         self._events = events
         self._tree = tree
@@ -138,9 +142,8 @@ class Worker:
     def create(cls, events: WorkerEvents, tree: Tree, drain: Drain) -> tuple[Worker, list[int]]:
         """Make the host's half; return it with the descriptors that the zygote is to fork with."""
         host, guest = channels.pair()
-        progress = os.memfd_create("taak-progress", os.MFD_CLOEXEC)
-        os.ftruncate(progress, mmap.PAGESIZE)
-        worker = cls(host, mmap.mmap(progress, mmap.PAGESIZE), events, tree)
+        page, progress = Progress.create()
+        worker = cls(host, page, events, tree)
         log_host, log_guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         drain.attach(log_host.detach(), worker._on_record, _nothing)
         fds = [guest.detach(), log_guest.detach()]
@@ -169,8 +172,19 @@ class Worker:
         """Give a call to the worker."""
         call.sent_at = now
         self.in_flight[call.id] = call
-        self._sent += 1
+        self._sent = call.number = self._sent + 1
         self._channel.send(call.frame)
+
+    def recall(self) -> None:
+        """Ask back what waits behind the call that runs; the owner hears of it by `returned`.
+
+        The worker gets nothing new until it has answered.
+        """
+        if self.usable and not self.is_coroutine and len(self.in_flight) > 1:
+            self.usable = False
+            self._held = self._sent
+            self._page.hold(self._held)
+            self._loop.call_later(_RECALL_S, self._take_back)
 
     def cancel(self, call: Call) -> None:
         """Ask a coroutine worker to stop one call; its reply, if any, is dropped."""
@@ -187,6 +201,7 @@ class Worker:
         """End the worker and everything that it started, now."""
         if self._phase is WorkerState.GONE:
             return
+        self.usable = False
         self._why = self._why or why
         if self.pid:
             self._tree.kill_under(self.pid)
@@ -255,6 +270,8 @@ class Worker:
             return
         call = in_flight.pop(call_id)
         self.served += 1
+        if not self.usable and not self._held and not self._why:
+            self.usable = self._phase is WorkerState.BOUND  # after a recall
         call.answer((status, exec_us, payload))
         self._events.replied(self, call, exec_us)
         if self._phase is WorkerState.DRAINING and not in_flight:
@@ -282,6 +299,8 @@ class Worker:
         self._why = self._why or reason
         self._channel.close()
         not_begun = self._settle()
+        if self._held:
+            self._page.decide()  # it may wait for it
         self._page.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
@@ -296,9 +315,23 @@ class Worker:
         """Part the unanswered calls into those that had begun, which fail, and the others."""
         calls = list(self.in_flight.values())
         self.in_flight = {}
-        waiting = min(max(self._sent - int(_begun(self._page)[0]), 0), len(calls))
-        self._doomed = calls[: len(calls) - waiting]
-        return calls[len(calls) - waiting :]
+        begun = self._page.begun
+        self._doomed = [call for call in calls if call.number <= begun]
+        return [call for call in calls if call.number > begun]
+
+    def _take_back(self) -> None:
+        held, self._held = self._held, 0
+        if self._phase is WorkerState.GONE or self._why:
+            return  # its end parts the calls
+        first = self._page.decide()
+        calls = [call for call in self.in_flight.values() if first <= call.number <= held]
+        for call in calls:
+            del self.in_flight[call.id]
+        if not self.in_flight and not self._why:  # it has answered meanwhile
+            self.usable = self._phase is WorkerState.BOUND
+        self._events.returned(self, calls)
+        if self._phase is WorkerState.DRAINING and not self.in_flight:
+            self._end("")
 
     def _fail_doomed(self) -> None:
         if self._phase is not WorkerState.GONE:

@@ -19,6 +19,7 @@ from scheduler.store.port import MAX_ENDS, EndedCall, Store
 
 _log = logging.getLogger("taak.scheduler")
 _EVERY_S = 0.1
+_RETRY_AT_MOST_S = 5.0  # a store that cannot write is asked ever more rarely
 _BOUND = 200_000
 
 #: how an invocation ended -> what its run's row says
@@ -59,7 +60,7 @@ class History:
     async def serve(self) -> None:
         """Store what comes, for ever; what is left at the end is stored by `flush`."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(min(_EVERY_S * 2 ** min(self._refusals, 6), _RETRY_AT_MOST_S))
             await self.flush()
 
     async def flush(self) -> None:

@@ -71,6 +71,7 @@ class Pool:
         self.used_at = 0.0
         self.closed = asyncio.Event()
         self._coming = 0
+        self._looking = False  # a timer for calls behind a slow one is armed, likewise
         self._watching = False  # a timer for deadlines is armed: asked at each call, so no look-up
         self._prefetch = Prefetch()
         self._logs = logs
@@ -189,6 +190,14 @@ class Pool:
         elif not worker.in_flight and self.state is PoolState.DRAINING:
             worker.drain()
 
+    def returned(self, worker: Worker, calls: list[Call]) -> None:
+        """Give to others what waited behind a call that turned out to be slow."""
+        del worker
+        self.waiting.extendleft(reversed(calls))
+        if calls:
+            self._arm(self._expire_waiting, self.function.limits.queue_age_s)
+        self._relieve()
+
     def gone(self, worker: Worker, not_begun: list[Call]) -> None:
         """Forget a worker; what it had not begun goes to another, first in the line."""
         if worker in self.workers:
@@ -231,6 +240,9 @@ class Pool:
     def _send(self, worker: Worker, call: Call) -> None:
         if not self._watching:
             self._watch_time()
+        if worker.in_flight and not self._looking:
+            self._looking = True
+            self._arm(self._recall_stuck, _PRESSURE_S)
         worker.send(call, self._loop.time())
 
     def _feed(self, worker: Worker) -> None:
@@ -248,6 +260,20 @@ class Pool:
         else:
             text = f"the call was not begun by {call.attempts} workers that ended one by one"
             call.answer(SandboxDiedError(text, started=False))
+
+    def _recall_stuck(self) -> None:
+        """Ask back what was sent ahead to a worker whose call turned out to be slow."""
+        self._looking = False
+        now = self._loop.time()
+        for worker in self.workers:
+            if worker.is_coroutine or len(worker.in_flight) < 2:
+                continue
+            if _head_age(worker, now) >= _PRESSURE_S:
+                worker.recall()
+            else:
+                self._looking = True
+        if self._looking:
+            self._arm(self._recall_stuck, _PRESSURE_S)
 
     # -- more workers and fewer
 

@@ -28,11 +28,11 @@ from scheduler.listeners import tell
 from scheduler.run import Run, RunKind, RunState, is_final
 from scheduler.singleton import Singleton, release_stale
 from scheduler.store.port import MAX_PAGE, NewRun, RunFilter, Store
+from scheduler.ticks import job_timer
 from scheduler.triggered_run import RunPlace, TriggeredRun, Verdict
 
 _log = logging.getLogger("taak.jobs")
-
-_LEASES = "run/triggered/"
+_LEASES, _LEAVING_S = "run/triggered/", 2.0
 ALREADY_RUNNING = "Cannot start a new run since job is already running."
 STOPPED = 'WebJobs are currently in "stopped" state.'
 _SHUT_DOWN = Verdict(
@@ -41,11 +41,6 @@ _SHUT_DOWN = Verdict(
 
 #: Makes a run's row under this public id; None if somebody else made it already.
 _MakeRow = Callable[[NewRun], Awaitable[Run | None]]
-
-
-def timer_id(job_name: str) -> str:
-    """Return the name under which the store keeps a job's ticks."""
-    return f"job/triggered/{key(job_name)}"
 
 
 class TriggeredJobs:
@@ -129,11 +124,11 @@ class TriggeredJobs:
     async def start_tick(self, job: Job, due_at: datetime, trigger: str) -> Run | None:
         """Accept the run of a tick, in one commit with it; None if the tick is recorded already.
 
-        Raises like `start`; nothing is recorded then, so the caller decides what becomes of it.
+        Raises like `start`; nothing is recorded then: the caller decides what becomes of it.
         """
 
         async def fire(new: NewRun) -> Run | None:
-            fired = await self._place.store.fire(timer_id(job.name), due_at, run=new)
+            fired = await self._place.store.fire(job_timer(job.name), due_at, run=new)
             return fired.run if fired else None
 
         return await self._accept(job, trigger, "", fire)
@@ -160,9 +155,9 @@ class TriggeredJobs:
 
     async def forget(self, job: Job) -> None:
         """Remove the history of a job that was deleted: the next job of this name is another."""
-        store = self._place.store
-        while await store.prune_runs(keep_per_name=0, kind=RunKind.TRIGGERED, name=job.name):
-            pass
+        store, kind = self._place.store, RunKind.TRIGGERED
+        while await store.prune_runs(keep_per_name=0, kind=kind, name=job.name):
+            continue
 
     # --- Looking
 
@@ -193,6 +188,7 @@ class TriggeredJobs:
     # --- Acceptance
 
     async def _accept(self, job: Job, trigger: str, arguments: str, make: _MakeRow) -> Run | None:
+        await self._let_end(job)
         group = self._admit(job)
         slot, folders, clock = key(job.name), self._place.folders, self._place.clock
         async with AsyncExitStack() as undo:
@@ -225,6 +221,12 @@ class TriggeredJobs:
         group.create_task(self._carry_out(active, lease), name=f"run {job.name} {run_id}")
         return run
 
+    async def _let_end(self, job: Job) -> None:
+        """Wait for a run that has ended but not left: a client that saw its end starts the next."""
+        active = self._active.get(key(job.name))
+        if active is not None and active.over.is_set():
+            await within(self._place.clock, _LEAVING_S, active.left)
+
     def _admit(self, job: Job) -> asyncio.TaskGroup:
         if job.error:
             raise NotFoundError(job.error)
@@ -237,8 +239,8 @@ class TriggeredJobs:
         return self._group
 
     async def _lease(self, job: Job, group: asyncio.TaskGroup) -> Singleton:
-        # A lost lease does not end the run: killing work that may be half done because the store
-        # did not answer for a while helps nobody; another start meanwhile is what D3 accepts.
+        # A lost lease does not end the run: killing half-done work because the store was away helps
+        # nobody, and D3 accepts another start meanwhile.
         lease = Singleton(
             self._place.store,
             self._place.clock,
@@ -276,6 +278,7 @@ class TriggeredJobs:
         finally:
             await lease.release()
             self._vacate(key(active.job.name))
+            active.left.set()
         tell(self.on_finished, active.run)
 
     async def _prune(self, active: TriggeredRun) -> None:

@@ -75,12 +75,16 @@ class TriggeredRun:
     Attributes:
         run: its row, as last recorded.
         asked: the verdict that somebody asked for; the first one stands.
+        over: set once its process has ended; then the end is told to everybody, one by one.
+        left: set once the next run of the job may begin.
     """
 
     def __init__(self, place: RunPlace, job: Job, run: Run, settings: JobSettings) -> None:
         self.job = job
         self.run = run
         self.asked: Verdict | None = None
+        self.over = asyncio.Event()
+        self.left = asyncio.Event()
         self._grace_s = 0.0
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -107,6 +111,7 @@ class TriggeredRun:
     async def carry_out(self) -> Run:
         """Run to the end and return the final row."""
         verdict = await self._verdict()
+        self.over.set()
         ended_at = self._place.clock.now()
         shown = self._show(verdict.state, ended_at)
         if verdict.line:

@@ -179,8 +179,10 @@ class Writer:
 
     def _give_up(self, batch: list[_Job], error: Exception) -> None:
         """Refuse the batch and drop the connection: the next batch tries with a fresh one."""
-        self.trouble = f"{type(error).__name__}: {error}"
-        _log.error("store: %s; %d operations are refused", self.trouble, len(batch))
+        trouble = f"{type(error).__name__}: {error}"
+        if trouble != self.trouble:  # told once, not at each retry of everybody
+            _log.error("store: %s; operations are refused until it can write again", trouble)
+        self.trouble = trouble
         if self._tx is not None:
             self._tx.abandon()
             self._tx = None

@@ -91,6 +91,7 @@ class Watcher:
         loop = asyncio.get_running_loop()
         self.is_ready: asyncio.Future[Worker] = loop.create_future()
         self.is_gone: asyncio.Future[list[Call]] = loop.create_future()
+        self.returns: list[list[Call]] = []
         self.records: list[list[Any]] = []
         self.raw = b""
 
@@ -100,6 +101,9 @@ class Watcher:
 
     def replied(self, worker: Worker, call: Call, exec_us: int) -> None:
         pass
+
+    def returned(self, worker: Worker, calls: list[Call]) -> None:
+        self.returns.append(calls)
 
     def gone(self, worker: Worker, not_begun: list[Call]) -> None:
         self.is_gone.set_result(not_begun)

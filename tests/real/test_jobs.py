@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from job_fakes import lines, make_job
-from sandboxes import WAIT_S, alive, launchers, until
+from real.sandboxes import WAIT_S, alive, launchers, until
 
 from sandbox.cpu_time import tree_ticks
 from scheduler.continuous import ContinuousJobs

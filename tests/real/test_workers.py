@@ -121,6 +121,25 @@ async def test_a_worker_killed_while_idle_is_noticed_at_once(tmp_path: Path) -> 
         assert (await answer(call(other))).startswith(str(other.pid))
 
 
+async def test_a_recall_brings_back_what_waits_behind_a_slow_call(tmp_path: Path) -> None:
+    """The slow call goes on, the others return unharmed, and the worker serves on after it."""
+    async with launchers() as both:
+        zygote, _ = await bound_zygote(both, tmp_path, HELLO)
+        worker, watcher = await ready_worker(zygote)
+        mark = tmp_path / "begun"
+        slow = call(worker, sleep="0.3", mark=str(mark), name="slow")
+        behind = [call(worker, name=str(number)) for number in range(3)]
+        await until(mark.exists, "the slow call")
+        worker.recall()
+        assert not worker.usable
+        await until(lambda: watcher.returns, "the recall")
+        assert watcher.returns == [behind]
+        assert await answer(slow) == f"{worker.pid} slow"
+        assert worker.usable
+        assert await answer(call(worker, name="next")) == f"{worker.pid} next"
+        assert not any(made.answered for made in behind)
+
+
 async def test_a_death_fails_the_call_that_began_and_gives_back_the_others(tmp_path: Path) -> None:
     """Of three frames in a worker's hands the first had begun; two come back unharmed."""
     async with launchers() as both:

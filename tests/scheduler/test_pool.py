@@ -54,6 +54,7 @@ class FakeWorker:
         self.cancelled: list[Call] = []
         self.killed = ""
         self.draining = False
+        self.recalled = False
 
     def take(self) -> None:
         self.usable = True
@@ -70,6 +71,10 @@ class FakeWorker:
         self.draining = True
         if not self.in_flight:
             self.die([])
+
+    def recall(self) -> None:
+        self.recalled = True
+        self.usable = False
 
     def kill(self, why: str = "") -> None:
         self.killed = why
@@ -345,6 +350,29 @@ async def test_the_time_of_a_call_sent_ahead_begins_with_the_answer_before_it(
         worker.reply(50_000)
     assert [call.future.result() for call in calls] == [(0, 50_000, None)] * 3
     assert not worker.killed
+
+
+async def test_calls_behind_a_slow_one_are_asked_back_and_served_by_another(
+    tmp_path: Path, spawned: list
+) -> None:
+    """A quick function has one slow call: what was sent ahead behind it does not wait for it."""
+    bench = Bench(tmp_path, spawned)
+    bench.call()
+    worker = bench.arrive()
+    worker.reply()
+    bench.fast(worker)
+    slow, *behind = [bench.call() for _ in range(4)]
+    async with asyncio.timeout(5):
+        while not worker.recalled:
+            await asyncio.sleep(0.002)
+    worker.in_flight = {slow.id: slow}
+    bench.pool.returned(worker, list(behind))  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        while len(bench.workers) < 2:
+            await asyncio.sleep(0.002)
+    other = bench.arrive()
+    assert list(other.in_flight.values()) == behind
+    assert list(worker.in_flight.values()) == [slow]
 
 
 async def test_code_that_does_not_load_answers_every_call(tmp_path: Path, spawned: list) -> None:

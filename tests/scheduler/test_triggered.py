@@ -18,7 +18,8 @@ from scheduler.job_folders import JobFolders, RunStatus
 from scheduler.run import RunKind, RunState
 from scheduler.store.memory import MemoryStore
 from scheduler.store.port import NewRun, Unavailable
-from scheduler.triggered import TriggeredJobs, timer_id
+from scheduler.ticks import job_timer
+from scheduler.triggered import TriggeredJobs
 
 INSTANCE = "a1b2c3d4"
 
@@ -268,6 +269,76 @@ class TestAdmission:
         await bench.end()
         await bench.start()
 
+    async def test_who_saw_the_end_may_start_the_next(self, bench, monkeypatch):
+        """webjobs.md 5.1: the end is visible a moment before the lease is given back."""
+        release, given_back = bench.store.release_lease, asyncio.Event()
+
+        async def slow(name, token):
+            await given_back.wait()
+            return await release(name, token)
+
+        monkeypatch.setattr(bench.store, "release_lease", slow)
+        first = await bench.start()
+        await bench.end()
+        assert await bench.state(first) is RunState.SUCCESS
+        second = asyncio.create_task(bench.start())
+        await settle()
+        assert not second.done()
+        given_back.set()
+        assert (await second).id != first.id
+        with pytest.raises(ConflictError):  # that one runs: nobody waits for it
+            await bench.start()
+        await bench.end()
+
+    async def test_an_end_that_cannot_be_told_holds_up_nobody_for_long(self, bench, monkeypatch):
+        """The store is away: the next start is refused after a bounded wait."""
+
+        async def away(*_args, **_fields):
+            raise Unavailable("the disk is full")
+
+        await bench.start()
+        monkeypatch.setattr(bench.store, "update_run", away)
+        await bench.end()
+        second = asyncio.create_task(bench.start())
+        await settle()
+        await bench.clock.pass_time(3)
+        with pytest.raises(ConflictError):
+            await second
+        monkeypatch.undo()
+        await bench.clock.pass_time(5)
+        await bench.start()
+        await bench.end()
+
+    async def test_an_end_is_told_however_long_the_store_is_away(self, bench, monkeypatch):
+        """sandbox.md D9: nothing is lost, no restart is needed, and the status file follows."""
+
+        async def away(*_args, **_fields):
+            raise Unavailable("the disk is full")
+
+        def full(*_args):
+            raise OSError(28, "No space left on device")
+
+        run = await bench.start()
+        monkeypatch.setattr(bench.store, "update_run", away)
+        monkeypatch.setattr(bench.folders, "write_run_status", full)
+        await bench.end()
+        await bench.clock.pass_time(3600)
+        assert await bench.state(run) is RunState.RUNNING
+        monkeypatch.undo()
+        await bench.clock.pass_time(6)
+        assert (await bench.state(run), bench.word(run)) == (RunState.SUCCESS, "Success")
+
+    async def test_a_deleted_jobs_history_goes_with_it(self, bench):
+        """webjobs.md 6.3: `ended` waits for what runs, `forget` removes what is known."""
+        await bench.start()
+        ended = asyncio.create_task(bench.jobs.ended(bench.job))
+        await settle()
+        assert not ended.done()
+        await bench.end()
+        await asyncio.wait_for(ended, 5)
+        await bench.jobs.forget(bench.job)
+        assert await bench.jobs.history(bench.job) == []
+
     async def test_two_callers_at_the_same_moment_start_one_run(self, bench):
         """The place is taken before the first await."""
         results = await asyncio.gather(
@@ -326,7 +397,7 @@ class TestTicks:
         """Who looks at the tick finds the run."""
         run = await bench.jobs.start_tick(bench.job, START, "Schedule - 0 * * * * *")
         assert run.trigger == "Schedule - 0 * * * * *"
-        tick = await bench.store.last_tick(timer_id("Report"))
+        tick = await bench.store.last_tick(job_timer("Report"))
         assert (tick.due_at, tick.run_id) == (START, run.id)
 
     async def test_a_tick_starts_one_run_however_often_it_is_tried(self, bench):
@@ -344,7 +415,7 @@ class TestTicks:
         await bench.start()
         with pytest.raises(ConflictError):
             await bench.jobs.start_tick(bench.job, START, "t")
-        assert await bench.store.last_tick(timer_id("report")) is None
+        assert await bench.store.last_tick(job_timer("report")) is None
 
 
 class TestHistory:

@@ -1,0 +1,58 @@
+"""The page that host and worker share: how far the worker is, and what it shall not begin any more.
+
+Four numbers. The worker writes the first, `begun`, before it begins a frame, and only then looks at
+the others, which are the host's: it must not begin frames from `first` to `last`, decided as soon
+as `decided` equals `last`; until then it waits. The host sets `last`, gives the worker's write time
+to be seen, reads `begun` and decides. So each frame is either begun or taken back, never both. A
+worker that lies here harms the calls that it has, and no others.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+_BEGUN, _LAST, _DECIDED, _FIRST = 0, 8, 16, 24
+_number = struct.Struct("<Q")
+
+
+class Progress:
+    """The host's view of one worker's page."""
+
+    __slots__ = ("_page", "_taken")
+
+    def __init__(self, page: mmap.mmap) -> None:
+        self._page = page
+        self._taken = range(0)  # what was taken back last
+
+    @classmethod
+    def create(cls) -> tuple[Progress, int]:
+        """Make a page; return it with the descriptor for the worker."""
+        fd = os.memfd_create("taak-progress", os.MFD_CLOEXEC)
+        os.ftruncate(fd, mmap.PAGESIZE)
+        return cls(mmap.mmap(fd, mmap.PAGESIZE)), fd
+
+    @property
+    def begun(self) -> int:
+        """Return the number of the last frame that the worker has begun; frames count from 1."""
+        return int(_number.unpack_from(self._page, _BEGUN)[0])
+
+    def hold(self, last: int) -> None:
+        """Let the worker begin no frame up to this one until `decide`."""
+        _number.pack_into(self._page, _LAST, last)
+
+    def decide(self) -> int:
+        """Take back what is held and not begun; return the number of the first such frame."""
+        begun = self.begun
+        # It may just be passing over what was taken back before: that must stay so.
+        first = self._taken.start if begun in self._taken else begun + 1
+        (last,) = _number.unpack_from(self._page, _LAST)
+        self._taken = range(first, last + 1)
+        _number.pack_into(self._page, _FIRST, first)
+        _number.pack_into(self._page, _DECIDED, last)
+        return first
+
+    def close(self) -> None:
+        """Give the page up."""
+        self._page.close()
