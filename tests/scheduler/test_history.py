@@ -129,7 +129,7 @@ async def test_a_store_error_keeps_the_rows(
     store: Sick, history: History, function: Function, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All come later, in order and once, though the store failed in the middle; told once."""
-    ids = add(history, function, 2 * MAX_ENDS)
+    ids = add(history, function, 2 * MAX_ENDS + 1)
     store.before = lambda: store.refuse() if store.sizes else None
     for _ in range(3):
         await history.flush()

@@ -156,18 +156,21 @@ async def test_it_goes_in_small_steps_with_pauses(store: Store, clock: SetClock)
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_each_operation_keeps_to_its_limit(store: Store, clock: SetClock, limit: int) -> None:
     """And says how many it removed, over all names, so that the caller knows to come again."""
-    await store.finish_many([call(clock, name=f"f{n}") for n in range(5)])
-    for n in range(5):
-        await store.fire("t", START + timedelta(minutes=n), outcome="skipped")
-        await store.fire("u", START + timedelta(minutes=n), outcome="skipped")
+    for _ in range(2):
+        await store.finish_many([call(clock, name=f"f{n}") for n in range(3)])
+        clock.move(60)
+    for n in range(3):
+        for timer in "tuv":
+            await store.fire(timer, START + timedelta(minutes=n), outcome="skipped")
         await store.send_command("dance", ttl_s=n)
+        await store.send_command("sing", ttl_s=n)
     clock.move(3600)
     now = clock.now()
     assert await store.prune_ticks(now, limit=limit) == limit
-    assert len(await store.ticks("t") + await store.ticks("u")) == 10 - limit
+    assert await store.prune_ticks(now, limit=100) == 6 - limit
     assert await store.prune_stats(now, limit=limit) == limit
-    assert await store.prune_stats(now, limit=100) == 5 - limit
+    assert await store.prune_stats(now, limit=100) == 6 - limit
     assert await store.prune_commands(now, limit=limit) == limit
-    assert await store.prune_commands(now, limit=100) == 5 - limit
+    assert await store.prune_commands(now, limit=100) == 6 - limit
     assert len(await store.prune_runs(older_than=now, limit=limit)) == limit
-    assert len(await store.prune_runs(keep_newest=1, limit=100)) == 4 - limit
+    assert len(await store.prune_runs(keep_newest=1, limit=100)) == 5 - limit
