@@ -34,6 +34,7 @@ def run(
     drain_s: Annotated[_Text, typer.Option(help="Seconds that a stop waits for work (30).")] = None,
     settle_s: Annotated[_Text, typer.Option(help="Quiet seconds before a deploy (0.2).")] = None,
     rescan_s: Annotated[_Text, typer.Option(help="Seconds between rescans (10).")] = None,
+    fast_lane: Annotated[_Text, typer.Option(help="Answer plain HTTP by itself (on).")] = None,
     config: Annotated[_Text, typer.Option(help="Settings file (./taak.toml).")] = None,
 ) -> None:
     """Run the platform here, until SIGTERM or Ctrl-C.
@@ -54,6 +55,7 @@ def run(
         "drain_s": drain_s,
         "settle_s": settle_s,
         "rescan_s": rescan_s,
+        "fast_lane": fast_lane,
         "config": config,
     }
     raise typer.Exit(start(options))

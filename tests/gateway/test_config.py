@@ -78,7 +78,13 @@ class TestPrecedence:
         """No setting can be set by flag alone."""
         good = {"site": str(tmp_path), "home": "h", "host": "::1", "management_host": "localhost"}
         good |= {"port": "0", "management_port": "0", "store": "memory:", "instance": "a"}
-        good |= {"log_format": "json", "drain_s": "0", "settle_s": "1", "rescan_s": "2"}
+        good |= {
+            "log_format": "json",
+            "drain_s": "0",
+            "settle_s": "1",
+            "rescan_s": "2",
+            "fast_lane": "off",
+        }
         good |= {"master_key": "k"}
         config = load({}, {setting.variable: good[setting.name] for setting in SETTINGS})
         changed = [

@@ -197,14 +197,17 @@ def fill(site: Path) -> None:
     other(site, "hurried_async", ASYNC, taak={"timeout_s": 0.5})
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """One platform for all tests of this file."""
+@pytest.fixture(scope="module", params=["on", "off"], ids=["lane", "general"])
+def host(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Platform]:
+    """One platform for all tests of this file, with the fast lane and without."""
     folder = tmp_path_factory.mktemp("contract")
     site = folder / "site"
     site.mkdir()
     fill(site)
-    platform = Platform(site, folder / "home").start()
+    options = ("--fast-lane", request.param)
+    platform = Platform(site, folder / "home", options=options).start()
     yield platform
     if platform.running:
         platform.stop()
