@@ -118,6 +118,9 @@ class FrontDesk:
             self._dispatcher.dispatch(match.function, event, ended, trace=trace)
         except (BusyError, UnavailableError, NotFoundError) as error:
             ended(error)
+        except Exception as error:  # noqa: BLE001  a fault of ours costs a call, not a connection
+            _log.exception("the call of function '%s' failed", match.function.name)
+            ended(error)
 
     def count(self, answer: Reply) -> Reply:
         """Count an answer that goes out."""
@@ -201,7 +204,9 @@ def _refusal(error: Exception) -> Reply:
         case NotFoundError():
             return reply.plain(404)
         case _:
-            raise error
+            answer = reply.plain(500)
+            answer.keep_alive = False  # after a fault of ours nothing is sure
+            return answer
 
 
 def _unavailable(text: str, after_s: float) -> Reply:

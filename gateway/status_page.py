@@ -16,6 +16,7 @@ from gateway.native.functions import function_list
 from gateway.native.jobs import job_list
 from gateway.platform import PLATFORM, Platform
 from gateway.sessions import SESSION_LIFE_S
+from scheduler.deployment import DeploymentState
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none';"
@@ -57,7 +58,8 @@ async def front_page(request: web.Request) -> web.Response:
         return _trade(platform, token)
     functions = await function_list(platform)
     jobs = await job_list(platform)
-    return _page(platform, [_about(platform), _functions(functions), _jobs(jobs)])
+    refusal = await _refusal(platform)
+    return _page(platform, [_about(platform), refusal, _functions(functions), _jobs(jobs)])
 
 
 def _trade(platform: Platform, token: str) -> web.Response:
@@ -93,6 +95,18 @@ def _about(platform: Platform) -> str:
         f"<p>{state} · {escape(platform.version)} · <code>{escape(str(platform.site))}</code> ·"
         f" {_link(platform.data_url)} · <a href=/openapi.json>API</a> ·"
         " <a href=/metrics>metrics</a></p>"
+    )
+
+
+async def _refusal(platform: Platform) -> str:
+    """Return why the site's newest state does not serve, nothing if it does."""
+    newest = await platform.deployments.history(1)
+    if not newest or newest[0].state is not DeploymentState.REFUSED:
+        return ""
+    reasons = "".join(f"<br>{escape(str(problem))}" for problem in newest[0].problems)
+    return (
+        "<p class=bad>✗ The newest change of the site was refused; the last good one serves."
+        f"{reasons}</p>"
     )
 
 
@@ -162,4 +176,7 @@ def _state(state: str, reason: str = "") -> str:
 
 
 def _time(times: list[str]) -> str:
-    return f"<time>{escape(times[0].partition('.')[0].replace('T', ' '))}</time>" if times else ""
+    if not times:
+        return ""
+    plain = times[0].partition(".")[0].replace("T", " ").removesuffix("Z")
+    return f"<time>{escape(plain)}Z</time>"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("taak.scheduler")
 _PREPARED_AT_ONCE = 4
+_SUCCEEDED = Ending.SUCCEEDED.value
 _COOL_EVERY_S = 15.0
 _WARM_POOLS = 64  # functions whose sandbox is kept though nobody calls them
 
@@ -159,10 +160,12 @@ class Dispatcher:
             call.on_outcome(result)
             return
         function = call.pool.function
+        status = _SUCCEEDED
         if outcome.ending is not Ending.SUCCEEDED:
+            status = outcome.ending.value
             call.pool.failures += 1
             self._tell(function.name, call.id, outcome)
-        self._observe(function.name, call.trigger, outcome.ending.value, now - call.queued_at)
+        self._observe(function.name, call.trigger, status, now - call.queued_at)
         if call.recorded:
             self._history.add(call.id, function, call.trigger, outcome)
         call.on_outcome(outcome)

@@ -22,6 +22,9 @@ _EVERY_S = 0.1
 _RETRY_AT_MOST_S = 5.0  # a store that cannot write is asked ever more rarely
 _BOUND = 200_000
 
+# The usual case without a look-up: an Enum's hash is a Python call.
+_SUCCEEDED, _SUCCESS = Ending.SUCCEEDED, RunState.SUCCESS
+
 #: how an invocation ended -> what its run's row says
 STATE_OF = {
     Ending.SUCCEEDED: RunState.SUCCESS,
@@ -52,7 +55,8 @@ class History:
         ending, _reply, error, _detail, exec_s, wait_s, _cold = outcome
         self._rows.append(
             EndedCall(
-                call_id, function.name, trigger, function.bundle.digest, STATE_OF[ending],
+                call_id, function.name, trigger, function.bundle.digest,
+                _SUCCESS if ending is _SUCCEEDED else STATE_OF[ending],
                 error, self._clock(), wait_s, exec_s,
             )
         )  # fmt: skip

@@ -37,6 +37,8 @@ def list_deployments(
 
     def human() -> None:
         session.terminal.table(columns, [_row(item) for item in items])
+        for item in items:
+            _print_refusal(item)
 
     session.terminal.result(items, human, [str(item["id"]) for item in items])
 
@@ -55,8 +57,17 @@ def _row(item: dict[str, Any]) -> list[object]:
 def _changes(item: dict[str, Any]) -> str:
     signs = (("+", "added"), ("~", "changed"), ("-", "removed"))
     words = [sign + str(name) for sign, key in signs for name in item.get(key) or []]
-    problems = item.get("problems") or []
-    return " ".join([*words, *([f"({len(problems)} problems)"] if problems else [])])
+    count = len(item.get("problems") or [])
+    told = f"({count} problem{'s' if count > 1 else ''})" if count else ""
+    return " ".join(filter(None, [*words, told]))
+
+
+def _print_refusal(item: dict[str, Any]) -> None:
+    """Tell below the table why a deployment was refused."""
+    if item.get("state") == "refused":
+        print(f"\n{item['id']} was refused:")
+        for problem in item.get("problems") or []:
+            print(f"  {problem_line(problem)}")
 
 
 @verb

@@ -30,7 +30,7 @@ def list_all(session: Session) -> None:
             terminal.table(columns, [_function_row(item) for item in functions])
         if jobs:
             print()
-            columns = ["JOB", "KIND", "STATE", "SCHEDULE", "NEXT", "LATEST RUN"]
+            columns = ["JOB", "KIND", "STATE", "PID", "SCHEDULE", "NEXT", "LATEST RUN"]
             terminal.table(columns, [_job_row(item) for item in jobs])
         if not functions and not jobs:
             print("nothing is deployed; copy a function or a job into the site (taak status)")
@@ -68,6 +68,7 @@ def _job_row(item: dict[str, Any]) -> list[object]:
         item["name"],
         item.get("kind"),
         "error" if item.get("error") else item.get("state"),
+        item.get("pid"),
         item.get("schedule"),
         when(first(item.get("next"))),
         ended,

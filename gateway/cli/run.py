@@ -34,7 +34,9 @@ def run(
     drain_s: Annotated[_Text, typer.Option(help="Seconds that a stop waits for work (30).")] = None,
     settle_s: Annotated[_Text, typer.Option(help="Quiet seconds before a deploy (0.2).")] = None,
     rescan_s: Annotated[_Text, typer.Option(help="Seconds between rescans (10).")] = None,
-    fast_lane: Annotated[_Text, typer.Option(help="Answer plain HTTP by itself (on).")] = None,
+    fast_lane: Annotated[
+        _Text, typer.Option(help="on, or off: answer every request by the general path.")
+    ] = None,
     config: Annotated[_Text, typer.Option(help="Settings file (./taak.toml).")] = None,
 ) -> None:
     """Run the platform here, until SIGTERM or Ctrl-C.

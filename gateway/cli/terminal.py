@@ -86,8 +86,11 @@ class Terminal:
 
 
 def when(text: object) -> str:
-    """Return an ISO instant as people read it, "" for none."""
-    return str(text).replace("T", " ").partition(".")[0].removesuffix("+00:00") if text else ""
+    """Return an ISO instant in UTC as people read it, "" for none."""
+    if not text:
+        return ""
+    plain = str(text).replace("T", " ").partition(".")[0]
+    return plain.removesuffix("+00:00").removesuffix("Z") + "Z"
 
 
 def milliseconds(value: object) -> str:

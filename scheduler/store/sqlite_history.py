@@ -38,10 +38,11 @@ def find_run(rows: Rows, kind: RunKind, name: str, public_id: str) -> Run | None
     # Without `kind > 0` in the statement the partial index would not be seen.
     indexed = "" if KIND_CODES[kind] == 0 else "r.kind > 0 AND "
     row = rows.one(
-        f"{RUN_SELECT}WHERE {indexed}r.public_id = ? AND r.series = ? ORDER BY r.id DESC",
-        (public_id, series[0]),
+        f"{RUN_SELECT}WHERE {indexed}r.public_id IN (?, ?) AND r.series = ? ORDER BY r.id DESC",
+        (public_id, public_id.replace("-", ""), series[0]),
     )
-    return None if row is None else run_from(row)
+    run = None if row is None else run_from(row)
+    return run if run is not None and run.public_id == public_id else None
 
 
 def query_runs(rows: Rows, where: RunFilter, cursor: int | None, limit: int) -> RunPage:

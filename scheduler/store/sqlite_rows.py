@@ -26,6 +26,8 @@ STATE_CODES = {
 }
 KINDS = {code: kind for kind, code in KIND_CODES.items()}
 STATES = {code: state for state, code in STATE_CODES.items()}
+_FUNCTION = KIND_CODES[RunKind.FUNCTION]
+_BARE = 32  # characters of an invocation id without its dashes
 #: states below this code are open: runs_open says so
 FIRST_FINAL = 3
 assert all((code >= FIRST_FINAL) is is_final(state) for state, code in STATE_CODES.items())
@@ -74,7 +76,7 @@ def run_from(row: tuple[Any, ...]) -> Run:
     """Return the run of a row of RUN_SELECT."""
     return Run(
         id=row[0],
-        public_id=row[1],
+        public_id=_dashed(row[1]) if row[2] == _FUNCTION else row[1],
         kind=KINDS[row[2]],
         name=row[3],
         trigger=row[4],
@@ -92,6 +94,12 @@ def run_from(row: tuple[Any, ...]) -> Run:
         exec_ms=row[16] / 1000,
         parent=row[17],
     )
+
+
+def _dashed(public_id: str) -> str:
+    """Return an invocation id in the usual form; they are stored with dashes or without."""
+    p = public_id
+    return p if len(p) != _BARE else f"{p[:8]}-{p[8:12]}-{p[12:16]}-{p[16:20]}-{p[20:]}"
 
 
 def marks(count: int) -> str:

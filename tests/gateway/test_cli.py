@@ -343,6 +343,15 @@ class TestRunsAndDeployments:
         assert done.code == ExitCode.INVALID
         assert "x/function.json:2: broken" in done.out
 
+    def test_refusals_are_told(self, fake, taak):
+        """The list says below why a deployment was refused."""
+        problem = {"where": "x/function.json", "line": 2, "field": "", "message": "broken"}
+        refused = {"id": "d1", "state": "refused", "problems": [problem]}
+        fake.answer("GET /v1/deployments", {"items": [refused]})
+        done = taak("deployments")
+        assert "(1 problem)" in done.out
+        assert "d1 was refused:\n  x/function.json:2: broken" in done.out
+
     def test_the_list(self, fake, taak):
         """Changes stand with their sign."""
         item = {"id": "d1", "state": "live", "added": ["a"], "removed": ["b"]}
@@ -357,7 +366,7 @@ class TestLogs:
         fake.answer("GET /v1/functions/hello", HELLO)
         fake.answer("GET /v1/functions/hello/logs", {"items": [{**line, "text": "hi"}]})
         assert taak("logs", "hello", "-n", "5").out.startswith(
-            "2026-01-02 03:04:05  abcdef-1  INFO"
+            "2026-01-02 03:04:05Z  abcdef-1  INFO"
         )
         assert fake.asked()[-1].endswith("logs?tail=5")
 

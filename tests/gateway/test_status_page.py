@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from management_fakes import FakePlatform, a_function, a_run, http, management
+from management_fakes import START, FakePlatform, a_function, a_run, http, management
 
+from scheduler.deployment import Deployment, DeploymentState
 from scheduler.functions import Problem
 
 
@@ -35,6 +36,23 @@ async def test_empty_platform_says_what_to_do(platform):
     """An empty table is a hint, not a blank."""
     _, text = await page(platform)
     assert "None yet. Copy a folder" in text
+
+
+async def test_a_refused_deployment_is_told(platform):
+    """While an older release serves, the page says so and why."""
+    problem = Problem("hi/function.json", "'{' is never closed", 1)
+    platform.deployments.newest = [
+        Deployment(
+            id="d9",
+            state=DeploymentState.REFUSED,
+            reason="x",
+            started_at=START,
+            problems=(problem,),
+        )
+    ]
+    _, text = await page(platform)
+    assert "was refused" in text
+    assert "hi/function.json:1" in text
 
 
 async def test_nothing_of_an_app_becomes_markup(platform):

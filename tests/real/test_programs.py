@@ -62,7 +62,7 @@ async def test_terminate_reaches_every_process_and_kill_ends_what_ignores_it() -
     async with launchers() as both:
         script = "trap 'echo told' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done'"
         process = await both.run(shell(script), sink)
-        await until(sink.out.strip, "the first line")
+        await until(lambda: sink.out != "", "the first line")
         process.terminate()
         assert alive(process.pid)
         exit_ = await process.kill()
@@ -75,7 +75,7 @@ async def test_an_init_that_is_killed_takes_its_tree_with_it() -> None:
     sink = Lines()
     async with launchers() as both:
         process = await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
-        await until(sink.out.strip, "the daemon's pid")
+        await until(lambda: sink.out != "", "the daemon's pid")
         with open(f"/proc/{process.pid}/stat") as stat:
             init = int(stat.read().rpartition(")")[2].split()[1])
         os.kill(init, signal.SIGKILL)
@@ -140,6 +140,6 @@ async def test_nothing_is_left_when_the_launchers_end() -> None:
     sink = Lines()
     async with launchers() as both:
         await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
-        await until(sink.out.strip, "the daemon's pid")
+        await until(lambda: sink.out != "", "the daemon's pid")
         launcher = both.preloaded.pid
     assert not alive(launcher)
