@@ -52,6 +52,8 @@ TRANSITIONS: dict[LaneState, frozenset[LaneState]] = {
     LaneState.GONE: frozenset(),
 }
 
+_new = tuple.__new__  # a NamedTuple without its Python-level constructor: made for each call
+
 # Asked for many times a call: names of the module are found faster than members of an Enum.
 _IDLE, _READING, _CALLING, _GONE = LaneState
 
@@ -221,7 +223,8 @@ class FastLane(asyncio.Protocol):
         pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
         raw_method = parser.get_method()
         method = _METHODS.get(raw_method) or raw_method.decode("latin-1")
-        self._head = Head(method, target, path, pairs, tuple(self._headers), first)
+        facts = (method, target, path, pairs, tuple(self._headers), first, "http")
+        self._head = _new(Head, facts)
         return True
 
     def _begin(self) -> None:

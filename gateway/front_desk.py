@@ -26,6 +26,7 @@ _log = logging.getLogger("taak.gateway")
 MAX_BODY_BYTES = 104_857_600
 BODY_LIMIT_SETTING = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
 _MAX_KEY_CHARS = 1024
+_new = tuple.__new__  # a NamedTuple without its Python-level constructor: made for each call
 _NEEDED = {AuthLevel.ANONYMOUS: Level.NONE, AuthLevel.FUNCTION: Level.FUNCTION}
 _HOME_PAGE = (
     "<!doctype html><meta charset=utf-8><title>Taak</title>"
@@ -102,14 +103,8 @@ class FrontDesk:
     ) -> None:
         """Run the function; `on_reply` gets the answer, at once if the call is refused."""
         first = head.first
-        event = HttpEvent(
-            head.method,
-            f"{head.scheme}://{first.get('host', 'localhost')}{head.target}",
-            head.headers,
-            head.query,
-            match.params,
-            body,
-        )
+        url = f"{head.scheme}://{first.get('host', 'localhost')}{head.target}"
+        event = _new(HttpEvent, (head.method, url, head.headers, head.query, match.params, body))
         parent = first.get("traceparent")
         trace = (parent, first.get("tracestate", "")) if parent else None
         self._outstanding += 1

@@ -44,12 +44,14 @@ Headers = Sequence[Sequence[str]]
 class Reply:
     """One answer of the data listener."""
 
-    __slots__ = ("_head", "_request", "body", "keep_alive", "status")
+    __slots__ = ("_head", "_request", "apart", "body", "keep_alive", "status")
 
     def __init__(self, status: int, head: str, body: bytes) -> None:
         self.status = status
         self.body = body
         self.keep_alive: bool | None = None  # None: as the client wishes
+        #: The body is so large that joining it to the head would cost a copy.
+        self.apart = len(body) > _JOINED_BYTES and status not in _BODILESS
         self._head = head
 
     def encode(self, method: str, *, keep_alive: bool, http10: bool = False) -> bytes:
@@ -64,11 +66,6 @@ class Reply:
         length = f"Content-Length: {len(body)}\r\n"
         head = f"{self._head}{_date()}{length}{end}".encode("latin-1", "replace")
         return head if method == "HEAD" or self.apart else head + body
-
-    @property
-    def apart(self) -> bool:
-        """Tell whether the body is so large that joining it to the head would cost a copy."""
-        return len(self.body) > _JOINED_BYTES and self.status not in _BODILESS
 
     # -- what aiohttp's request loop asks of a response
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("taak.scheduler")
 _PREPARED_AT_ONCE = 4
 _SUCCEEDED = Ending.SUCCEEDED.value
+_new = tuple.__new__  # a NamedTuple without its Python-level constructor: made for each call
 _COOL_EVERY_S = 15.0
 _WARM_POOLS = 64  # functions whose sandbox is kept though nobody calls them
 
@@ -378,7 +379,7 @@ def _outcome(reply: tuple[int, int, Any], call: Call) -> Outcome:
     wait_s = call.sent_at - call.queued_at
     if status == 0:
         http = _http_reply(payload) if type(payload) is list else None
-        return Outcome(Ending.SUCCEEDED, http, "", "", exec_s, wait_s, call.cold)
+        return _new(Outcome, (Ending.SUCCEEDED, http, "", "", exec_s, wait_s, call.cold))
     line, detail = _texts(payload)
     ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED
     return Outcome(ending, None, line, detail, exec_s, wait_s, call.cold)
@@ -389,7 +390,7 @@ def _http_reply(payload: list[Any]) -> HttpReply | None:
     if len(payload) == 3:
         status, headers, body = payload
         if type(status) is int and type(headers) is list and type(body) is bytes:
-            return HttpReply(status, headers, body)
+            return _new(HttpReply, (status, headers, body))
     return None
 
 

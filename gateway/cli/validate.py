@@ -38,12 +38,23 @@ def validate(
     def human() -> None:
         for problem in problems:
             print(_line(problem))
-        counts = f"{len(definition.functions)} functions, {len(definition.jobs)} jobs"
-        print(f"{path}: {counts}, {len(errors)} errors, {len(problems) - len(errors)} warnings")
+        counts = ", ".join(
+            [
+                _count(len(definition.functions), "function"),
+                _count(len(definition.jobs), "job"),
+                _count(len(errors), "error"),
+                _count(len(problems) - len(errors), "warning"),
+            ]
+        )
+        print(f"{path}: {counts}")
 
     session.terminal.result(value, human, [_line(problem) for problem in problems])
     if errors:
         raise typer.Exit(ExitCode.INVALID)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _line(problem: Problem) -> str:
