@@ -33,8 +33,9 @@ help:
 run: $(VENV)/run.stamp
 	@exec $(BIN)/taak run functions --home .taak $(ARGS)
 
+# Byte code is kept whatever the environment says: tests are slow to read without.
 test: lint
-	@$(BIN)/python -m pytest $(PYTEST)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST)
 
 lint: $(VENV)/test.stamp
 	@$(BIN)/ruff check .

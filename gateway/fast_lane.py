@@ -25,6 +25,7 @@ from gateway.routes import Match
 
 _MAX_HEAD = 16 << 10
 _MAX_TARGET = 8190  # as aiohttp; more parameters than fit in here are more than a frame may hold
+_MAX_FIELD = 8190  # of one header, as in aiohttp, which refuses a longer one
 _MAX_HEADERS = 128
 _MAX_BODY = 64 << 10
 _MAX_BUFFER = 256 << 10  # of requests that wait behind the one under way
@@ -162,7 +163,11 @@ class FastLane(asyncio.Protocol):
         text = value.decode("utf-8", "surrogateescape")
         lower = key.lower()
         self._headers.append((key, text))
-        if lower in _FOREIGN or (lower in _SINGLE and lower in self._first):
+        if (
+            lower in _FOREIGN
+            or (lower in _SINGLE and lower in self._first)
+            or len(value) > _MAX_FIELD
+        ):
             self._plain = False
         elif lower == "connection" and "close" in text.lower():
             self._closing = True

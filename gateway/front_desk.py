@@ -142,8 +142,10 @@ class FrontDesk:
         if isinstance(outcome, Exception):
             return _refusal(outcome)
         if outcome.ending is not Ending.SUCCEEDED:
-            # The reason stands in the log; the caller is told nothing (functions.md 7.3).
-            return reply.plain(502 if outcome.ending is Ending.BROKEN else 500, headers=self._extra)
+            # The reason stands in the log, and the caller learns where (functions.md 7.3: no body).
+            status = 502 if outcome.ending is Ending.BROKEN else 500
+            where = (("x-taak-invocation-id", outcome.invocation_id),)
+            return reply.plain(status, headers=(*self._extra, *where))
         made = outcome.reply
         if made is None:
             return reply.plain(204, headers=self._extra)

@@ -11,12 +11,14 @@ import logging
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
 _log = logging.getLogger("taak.sandbox")
 _READ = 1 << 16
 _ROUND = 16  # reads of one descriptor before the next has its turn
+_LATER_S = 0.1
 
 
 class Drain:
@@ -25,7 +27,7 @@ class Drain:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._sources: dict[int, tuple[Callable[[bytes], None], Callable[[], None]]] = {}
-        self._new: deque[int] = deque()
+        self._later: deque[tuple[float, Callable[[], None]]] = deque()
         self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._epoll.register(self._wake_r, select.EPOLLIN)
         self._thread = threading.Thread(target=self._run, name="taak-drain", daemon=True)
@@ -53,15 +55,31 @@ class Drain:
         self._sources[fd] = (on_data, on_end)
         self._epoll.register(fd, select.EPOLLIN)
 
+    def later(self, action: Callable[[], None]) -> None:
+        """Act in a moment. Only from a callback: what is read meanwhile is seen before."""
+        self._later.append((time.monotonic() + _LATER_S, action))
+
     def _run(self) -> None:
         while not self._stopping.is_set():
-            for fd, _events in self._epoll.poll():
+            for fd, _events in self._epoll.poll(self._pause_s()):
                 if fd == self._wake_r:
                     os.read(self._wake_r, 4096)
                 else:
                     self._read(fd)
+            self._act()
         for fd in list(self._sources):
             self._read(fd)
+
+    def _pause_s(self) -> float | None:
+        return max(self._later[0][0] - time.monotonic(), 0.0) if self._later else None
+
+    def _act(self) -> None:
+        while self._later and self._later[0][0] <= time.monotonic():
+            _due, action = self._later.popleft()
+            try:
+                action()
+            except Exception:  # noqa: BLE001  the boundary to whoever takes the output
+                _log.exception("output sink failed; the end of a line is dropped")
 
     def _read(self, fd: int) -> None:
         on_data, on_end = self._sources[fd]

@@ -53,7 +53,6 @@ class Launcher:
         self._channel: Channel | None = None
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
-        self._stopping = False
 
     async def serve(self) -> None:
         """Keep a launcher process running until cancelled."""
@@ -70,7 +69,6 @@ class Launcher:
                 process.wait()
                 _log.warning("launcher %d ended; starting another", process.pid)
         finally:
-            self._stopping = True
             self._stop(process)
 
     async def ready(self) -> None:
@@ -195,8 +193,6 @@ class Launcher:
 
     def _on_tree_lost(self, tree: Tree) -> None:
         """End the orphans of an init that was killed: the launcher adopted them."""
-        if self._stopping or tree.state is TreeState.SPARE:
-            return
         _log.warning("the init %d of a sandbox was killed; ending what it left", tree.pid)
         if self._channel is not None:
             self._channel.send(wire.encode([wire.SWEEP]))

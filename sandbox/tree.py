@@ -1,7 +1,8 @@
 """Host handle of one sandbox: the init at its root, and through it everything below.
 
 spare -> starting -> running -> gone. A spare is an init forked ahead that nobody has asked for
-yet; `start` makes a program or a zygote of it.
+yet; `start` makes a program or a zygote of it. An init never goes without a word: it says how its
+child ended, or why there is none, and is gone from then on. One that is silent was killed.
 """
 
 from __future__ import annotations
@@ -107,16 +108,14 @@ class Tree:
                 self._started.set_result(None)
             case [wire.FAILED, _, _, text]:
                 self._started.set_exception(SpawnFailedError(str(text)))
+                self._gone(Exit(None, None))
             case [wire.EXITED, code, number]:
                 self._gone(Exit(code, number))
 
     def _on_closed(self, _reason: str) -> None:
-        if self.state is TreeState.GONE:
-            return
-        # An init says how its child ended before it goes; silence means that it was killed itself.
-        lost = not self._started.done() or self._started.exception() is None
+        used = self.state is not TreeState.SPARE  # there is nothing below a spare
         self._gone(Exit(None, None))
-        if lost:
+        if used:
             self._on_lost(self)
 
     def _gone(self, exit_: Exit) -> None:

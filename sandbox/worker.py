@@ -12,21 +12,24 @@ import contextlib
 import os
 import signal
 import socket
-from abc import ABC, abstractmethod
 from enum import Enum
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from sandbox import channel as channels
+from sandbox.call import Call, Result, encode_call
 from sandbox.channel import Channel
+from sandbox.death import Death
 from sandbox.drain import Drain
-from sandbox.errors import ProtocolBrokenError, SandboxDiedError
+from sandbox.errors import ProtocolBrokenError
 from sandbox.output import Stream
 from sandbox.progress import Progress
+from sandbox.raw_output import RawOutput
 from sandbox.runtime import wire
 from sandbox.tree import Tree
+from sandbox.worker_events import WorkerEvents
 
-_EXIT_GRACE_S = 0.25  # how long a death waits for the exit status to name its reason
+__all__ = ["TRANSITIONS", "Call", "Result", "Worker", "WorkerState", "encode_call"]
+
 _KILL_GRACE_S = 0.5
 _RECALL_S = 0.001  # until what the worker wrote before it looked is surely seen
 
@@ -53,67 +56,6 @@ TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
 }
 
 
-#: What ends a call: (status, exec_us, payload) of the guest, or why there is none.
-Result = tuple[int, int, Any] | Exception
-
-
-class Call(ABC):
-    """One frame that waits for its reply, and what is to be done with it.
-
-    An answer that comes after the first is dropped: a call over time is answered before its worker
-    ends.
-    """
-
-    __slots__ = ("answered", "attempts", "cold", "frame", "id", "number", "queued_at", "sent_at")
-
-    def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
-        self.id = call_id
-        self.frame = frame
-        self.queued_at = now
-        self.sent_at = 0.0
-        self.number = 0  # among the frames of its worker
-        self.attempts = 0
-        self.answered = False
-        self.cold = False
-
-    def answer(self, result: Result) -> None:
-        """End the call, once."""
-        if not self.answered:
-            self.answered = True
-            self.ended(result)
-
-    @abstractmethod
-    def ended(self, result: Result) -> None:
-        """Take the result; called once."""
-
-
-def encode_call(call_id: bytes, event: tuple[Any, ...], trace: tuple[str, str] | None) -> bytes:
-    """Return the frame of one call: its event as the guest reads it, and its trace context."""
-    return wire.encode((wire.CALL, call_id, event, trace))
-
-
-class WorkerEvents(Protocol):
-    """What the owner of a worker is told. Called from the loop."""
-
-    def ready(self, worker: Worker) -> None:
-        """The worker serves; `load_error` says if its code did not load."""
-
-    def replied(self, worker: Worker, call: Call, exec_us: int) -> None:
-        """A call has its reply; the worker may take another."""
-
-    def returned(self, worker: Worker, calls: list[Call]) -> None:
-        """These calls, asked back by `recall`, never began and may be given to another."""
-
-    def gone(self, worker: Worker, not_begun: list[Call]) -> None:
-        """The worker has ended. These calls never began and may be given to another."""
-
-    def output(self, worker: Worker, stream: Stream, data: bytes) -> None:
-        """Bytes on the raw stdout or stderr. From the drain's thread."""
-
-    def record(self, worker: Worker, record: list[Any]) -> None:
-        """One log record of the guest (stdio.py). From the drain's thread."""
-
-
 class Worker:
     """One forked guest process that serves one function."""
 
@@ -125,6 +67,7 @@ class Worker:
         self.in_flight: dict[bytes, Call] = {}
         self.served = 0
         self.idle_since = 0.0
+        self.failed_start = False  # it has ended by itself before it was given a call
         self._phase = WorkerState.FORKED
         self._sent = 0
         self._held = 0  # frames up to this number are held back; 0: none
@@ -133,9 +76,7 @@ class Worker:
         self._tree = tree
         self._loop = asyncio.get_running_loop()
         self._pidfd = -1
-        self._doomed: list[Call] = []
-        self._exit = ""
-        self._why = ""
+        self._death = Death()
         self._channel = Channel(sock, self._on_message, self._on_closed)
 
     @classmethod
@@ -149,11 +90,8 @@ class Worker:
         fds = [guest.detach(), log_guest.detach()]
         for stream in Stream:
             reader, writer = os.pipe2(os.O_CLOEXEC)
-            drain.attach(
-                reader,
-                partial(events.output, worker, stream),
-                _nothing,
-            )
+            raw = RawOutput(worker, stream, drain)
+            drain.attach(reader, raw.read, raw.ended)
             fds.append(writer)
         return worker, [*fds, progress]
 
@@ -163,6 +101,16 @@ class Worker:
         if self._phase is WorkerState.BOUND and self.in_flight:
             return WorkerState.BUSY
         return self._phase
+
+    @property
+    def facts(self) -> str:
+        """Return why or how the worker ended, as far as it is known."""
+        return self._death.facts
+
+    @property
+    def running(self) -> bytes:
+        """Return the id of the one call that runs, if there is just one. From any thread."""
+        return b"" if self.is_coroutine else next(iter(list(self.in_flight)), b"")
 
     def take(self) -> None:
         """Claim the spare for its pool: from now on calls may be sent."""
@@ -195,14 +143,14 @@ class Worker:
         if self._phase in (WorkerState.BOUND, WorkerState.SPARE):
             self._step(WorkerState.DRAINING)
         if not self.in_flight:
-            self._end("")
+            self._end()
 
     def kill(self, why: str = "killed by the platform") -> None:
         """End the worker and everything that it started, now."""
         if self._phase is WorkerState.GONE:
             return
         self.usable = False
-        self._why = self._why or why
+        self._death.because(why)
         if self.pid:
             self._tree.kill_under(self.pid)
             self._loop.call_later(_KILL_GRACE_S, self._kill_by_handle)
@@ -219,14 +167,21 @@ class Worker:
 
     def exited(self, code: int | None, number: int | None) -> None:
         """Take the zygote's word for how the process ended; only texts depend on it."""
-        self._exit = f"killed by {_signal_name(number)}" if number else f"exit code {code}"
-        self._fail_doomed()
+        self._death.exited(code, number)
 
     def orphaned(self) -> None:
         """Learn that the zygote is gone: no exit status will come, a fork under way fails."""
         if self._phase is WorkerState.FORKED and not self.pid:
             self._end("the zygote ended during the fork")
-        self._fail_doomed()
+        self._death.tell()
+
+    def wrote(self, stream: Stream, data: bytes) -> None:
+        """Pass on what user code wrote to a raw stream. From the drain's thread."""
+        self._events.output(self, stream, data)
+
+    def line_over(self, stream: Stream) -> None:
+        """Pass on that a raw line without an end is complete. From the drain's thread."""
+        self._events.output_over(self, stream)
 
     def _step(self, to: WorkerState) -> None:
         assert to in TRANSITIONS[self.state], f"{self.state} -> {to}"
@@ -270,12 +225,12 @@ class Worker:
             return
         call = in_flight.pop(call_id)
         self.served += 1
-        if not self.usable and not self._held and not self._why:
+        if not self.usable and not self._held and not self._death.why:
             self.usable = self._phase is WorkerState.BOUND  # after a recall
         call.answer((status, exec_us, payload))
         self._events.replied(self, call, exec_us)
         if self._phase is WorkerState.DRAINING and not in_flight:
-            self._end("")
+            self._end()
 
     def _break(self, what: str) -> None:
         self._channel.close()
@@ -289,59 +244,42 @@ class Worker:
     def _on_closed(self, reason: str) -> None:
         if reason:
             self._break(f"what breaks the rules of its channel ({reason})")
+        elif self._phase is WorkerState.FORKED:
+            self._death.when_known(self._end)  # no call waits for it, but its reason is wanted
         else:
-            self._end("")
+            self._end()
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str = "") -> None:
         if self._phase is WorkerState.GONE:
             return
+        self.failed_start = self._phase is not WorkerState.DRAINING and not self._sent
         self._step(WorkerState.GONE)
-        self._why = self._why or reason
+        self._death.because(reason)
         self._channel.close()
-        not_begun = self._settle()
+        begun = self._page.begun
         if self._held:
             self._page.decide()  # it may wait for it
         self._page.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
-        if self._doomed:
-            self._loop.call_later(_EXIT_GRACE_S, self._fail_doomed)
-            if self._exit or self._why:
-                self._fail_doomed()
+        calls, self.in_flight = list(self.in_flight.values()), {}
+        not_begun = self._death.part(calls, begun, self.pid)
         self._events.gone(self, not_begun)
-
-    def _settle(self) -> list[Call]:
-        """Part the unanswered calls into those that had begun, which fail, and the others."""
-        calls = list(self.in_flight.values())
-        self.in_flight = {}
-        begun = self._page.begun
-        self._doomed = [call for call in calls if call.number <= begun]
-        return [call for call in calls if call.number > begun]
 
     def _take_back(self) -> None:
         held, self._held = self._held, 0
-        if self._phase is WorkerState.GONE or self._why:
+        if self._phase is WorkerState.GONE or self._death.why:
             return  # its end parts the calls
         first = self._page.decide()
         calls = [call for call in self.in_flight.values() if first <= call.number <= held]
         for call in calls:
             del self.in_flight[call.id]
-        if not self.in_flight and not self._why:  # it has answered meanwhile
+        if not self.in_flight and not self._death.why:  # it has answered meanwhile
             self.usable = self._phase is WorkerState.BOUND
         self._events.returned(self, calls)
         if self._phase is WorkerState.DRAINING and not self.in_flight:
-            self._end("")
-
-    def _fail_doomed(self) -> None:
-        if self._phase is not WorkerState.GONE:
-            return
-        doomed, self._doomed = self._doomed, []
-        text = f"the worker process {self.pid} ended during the call"
-        if facts := self._why or self._exit:
-            text += f": {facts}"
-        for call in doomed:
-            call.answer(SandboxDiedError(text, started=True))
+            self._end()
 
     def _kill_by_handle(self) -> None:
         if self._pidfd >= 0:
@@ -359,10 +297,3 @@ class Worker:
 
 def _nothing() -> None:
     """Do nothing at the end of a stream."""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

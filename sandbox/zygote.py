@@ -21,7 +21,11 @@ from sandbox.process import Output
 from sandbox.runtime import wire
 from sandbox.spec import Exit, SandboxSpec
 from sandbox.tree import Tree, TreeState
-from sandbox.worker import Worker, WorkerEvents
+from sandbox.worker import Worker
+from sandbox.worker_events import WorkerEvents
+
+_EXIT_GRACE_S = 0.25  # how long a failed import waits for init's word on how the process ended
+_AT_IMPORT = "the process ended while it imported the function's code"
 
 
 class Bound(NamedTuple):
@@ -48,7 +52,7 @@ class Zygote:
         self._channel: Channel
         self._closed = False
         self.on_closed: Callable[[], None] = lambda: None
-        tree.ended.add_done_callback(lambda _: self._end())
+        tree.ended.add_done_callback(lambda ended: self._end(ended.result()))
 
     @classmethod
     async def start(cls, tree: Tree, spec: SandboxSpec, sink: OutputSink, drain: Drain) -> Zygote:
@@ -102,7 +106,7 @@ class Zygote:
         return await self._bound
 
     def fork(self, function: str, events: WorkerEvents) -> Worker:
-        """Ask for one worker; it says by `events.ready` when it serves.
+        """Ask for one worker; it says by `events.ready` when it serves, or by `gone` why not.
 
         Raises:
             SpawnFailedError: the zygote is gone.
@@ -115,8 +119,7 @@ class Zygote:
         try:
             self._channel.send_with_fds(wire.encode([wire.FORK, token, function]), fds)
         except OSError as error:
-            worker.kill()
-            raise SpawnFailedError(f"the zygote does not answer: {error}") from error
+            self._break(f"the zygote does not read its channel: {error}")
         finally:
             for fd in fds:
                 os.close(fd)
@@ -128,13 +131,16 @@ class Zygote:
         self._channel.close()
         self._tree.kill()
 
-    def _end(self) -> None:
+    def _end(self, exit_: Exit) -> None:
+        lost, self._closed = not self._closed, True
         self._channel.close()
-        self._closed = True
+        self._fail_bind(_AT_IMPORT if exit_ == (None, None) else f"{_AT_IMPORT} ({exit_})")
         for worker in (*self._coming.values(), *self._workers.values()):
             worker.fail("its sandbox has ended")
         self._coming.clear()
         self._workers.clear()
+        if lost:
+            self.on_closed()
 
     def _on_message(self, message: list[Any]) -> None:
         match message:
@@ -150,19 +156,29 @@ class Zygote:
                 if (ended := self._workers.pop(pid, None)) is not None:
                     ended.exited(_int(code), _int(number))
             case _:
-                self._channel.close()
-                self._on_closed("the zygote broke the rules of its channel")
+                self._break("the zygote broke the rules of its channel")
+
+    def _break(self, reason: str) -> None:
+        self._closed = True
+        self._channel.close()
+        # Not now: whoever asked for a fork must have its worker before it hears of its end.
+        asyncio.get_running_loop().call_soon(self._on_closed, reason)
 
     def _on_closed(self, reason: str) -> None:
         self._closed = True
-        if not self._bound.done():
-            text = reason or "the process ended while it imported the function's code"
-            self._bound.set_exception(SpawnFailedError(text))
-            self._bound.exception()
+        if reason:
+            self._fail_bind(reason)
+        else:
+            asyncio.get_running_loop().call_later(_EXIT_GRACE_S, self._fail_bind, _AT_IMPORT)
         for worker in (*self._coming.values(), *self._workers.values()):
             worker.orphaned()
         self._coming.clear()
         self.on_closed()
+
+    def _fail_bind(self, reason: str) -> None:
+        if not self._bound.done():
+            self._bound.set_exception(SpawnFailedError(reason))
+            self._bound.exception()  # read: it may be that nobody binds it
 
 
 def _int(value: object) -> int | None:

@@ -19,7 +19,7 @@ from sandbox.output import OutputSink, Stream
 from sandbox.worker import Call, Result, encode_call
 from scheduler.errors import NotFoundError, UnavailableError
 from scheduler.events import Ending, Event, HttpReply, Outcome
-from scheduler.function_logs import FunctionLogs
+from scheduler.function_logs import FunctionLogs, dashed
 from scheduler.functions import Function, Problem
 from scheduler.history import History
 from scheduler.live_bundle import Launchers, LiveBundle
@@ -166,6 +166,7 @@ class Dispatcher:
             status = outcome.ending.value
             call.pool.failures += 1
             self._tell(function.name, call.id, outcome)
+            outcome = outcome._replace(invocation_id=dashed(call.id.hex()))
         self._observe(function.name, call.trigger, status, now - call.queued_at)
         if call.recorded:
             self._history.add(call.id, function, call.trigger, outcome)
@@ -379,7 +380,7 @@ def _outcome(reply: tuple[int, int, Any], call: Call) -> Outcome:
     wait_s = call.sent_at - call.queued_at
     if status == 0:
         http = _http_reply(payload) if type(payload) is list else None
-        return _new(Outcome, (Ending.SUCCEEDED, http, "", "", exec_s, wait_s, call.cold))
+        return _new(Outcome, (Ending.SUCCEEDED, http, "", "", exec_s, wait_s, call.cold, ""))
     line, detail = _texts(payload)
     ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED
     return Outcome(ending, None, line, detail, exec_s, wait_s, call.cold)

@@ -75,3 +75,4 @@ class Outcome(NamedTuple):
     exec_s: float = 0.0
     wait_s: float = 0.0
     cold: bool = False
+    invocation_id: str = ""  # of a call that did not succeed: where to look in the log

@@ -59,7 +59,7 @@ class FunctionLogs:
         self._lock = threading.Lock()
         self._lines: dict[str, deque[LogLine]] = {}
         self._files: dict[str, TextIO] = {}
-        self._partial: dict[tuple[str, Stream], tuple[str, bytes]] = {}
+        self._partial: dict[tuple[str, Stream, object], tuple[str, bytes]] = {}
         self._followers: dict[str, list[_Follower]] = {}
 
     def tail(self, name: str, limit: int) -> list[LogLine]:
@@ -81,9 +81,14 @@ class FunctionLogs:
             with self._lock:
                 self._followers[name].remove(follower)
 
-    def raw(self, name: str, invocation: str, stream: Stream, data: bytes) -> None:
-        """Take bytes of a raw stream (subprocesses, C code). From the drain's thread."""
-        key = (name, stream)
+    def raw(
+        self, name: str, invocation: str, stream: Stream, data: bytes, source: object = None
+    ) -> None:
+        """Take bytes of a raw stream (subprocesses, C code). From the drain's thread.
+
+        `source` is who writes: what two of them write never joins into one line.
+        """
+        key = (name, stream, source)
         began, partial = self._partial.pop(key, ("", b""))
         if began and invocation and began != invocation:
             # It never ended its line, which is not the beginning of the next one's.
@@ -97,6 +102,12 @@ class FunctionLogs:
         if rest:
             self._partial[key] = (invocation, rest)
         self._raw_lines(name, invocation, stream, lines)
+
+    def line_over(self, name: str, stream: Stream, source: object = None) -> None:
+        """Take what a raw line began with as all of it. From the drain's thread."""
+        invocation, partial = self._partial.pop((name, stream, source), ("", b""))
+        if partial:
+            self._raw_lines(name, invocation, stream, [partial])
 
     def _raw_lines(self, name: str, invocation: str, stream: Stream, lines: list[bytes]) -> None:
         level = "INFO" if stream is Stream.STDOUT else "ERROR"

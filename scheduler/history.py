@@ -52,7 +52,7 @@ class History:
         if len(self._rows) >= _BOUND:
             self.dropped += 1
             return
-        ending, _reply, error, _detail, exec_s, wait_s, _cold = outcome
+        ending, _reply, error, _detail, exec_s, wait_s, *_others = outcome
         self._rows.append(
             EndedCall(
                 call_id, function.name, trigger, function.bundle.digest,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -15,10 +16,11 @@ from sandbox.errors import SpawnFailedError
 from sandbox.output import OutputSink
 from sandbox.spec import SandboxSpec
 from sandbox.zygote import Zygote
+from scheduler.attempts import Attempts
 from scheduler.functions import Bundle, Function
 
 _log = logging.getLogger("taak.scheduler")
-_BACKOFF_S = (0.0, 0.05, 0.2, 1.0, 5.0, 15.0)
+_PROVED_S = 1.0  # a zygote that lived so long was not ended by its own import
 
 
 class Launchers(Protocol):
@@ -38,8 +40,10 @@ class LiveBundle:
         launchers: Launchers,
         sink: Callable[[str], OutputSink],
         environment: Mapping[str, str],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bundle = bundle
+        self.attempts = Attempts(now)
         self.errors: dict[str, tuple[str, str]] = {}
         self.unforkable: list[str] = []
         self.pools = 0  # how many pools stand on it
@@ -55,7 +59,8 @@ class LiveBundle:
         self._lock = asyncio.Lock()
         self._zygote: Zygote | None = None
         self._old: list[Zygote] = []  # cannot fork any more, their workers still serve
-        self._failures = 0
+        self._now = now
+        self._built_at = 0.0
         self.on_lost: list[Callable[[], None]] = []
 
     @property
@@ -72,18 +77,22 @@ class LiveBundle:
         """Return a zygote that can fork, building one if there is none.
 
         Raises:
-            SpawnFailedError: it cannot be built, or its code ended the process at import.
+            SpawnFailedError: it cannot be built, or its code ended the process at import. Between
+                two attempts that are far apart everybody is told so at once.
         """
         async with self._lock:
             if (ready := self.ready) is not None:
                 return ready
-            await asyncio.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)])
+            if self.attempts.refusal:
+                raise SpawnFailedError(self.attempts.refusal)
+            await asyncio.sleep(self.attempts.pause)
             try:
                 self._zygote = await self._build()
-            except SpawnFailedError:
-                self._failures += 1
+            except SpawnFailedError as failure:
+                self.attempts.failed(str(failure))
                 raise
-            self._failures = 0
+            self.attempts.succeeded()
+            self._built_at = self._now()
             return self._zygote
 
     def retire(self) -> None:
@@ -137,6 +146,10 @@ class LiveBundle:
         if zygote is self._zygote:
             self._zygote = None
             self._old.append(zygote)
+            if self._now() - self._built_at < _PROVED_S:
+                self.attempts.failed("the process that imported the code ended right after it")
+            else:
+                self.attempts.proved()
             zygote.ended.add_done_callback(lambda _: self._forget(zygote))
             for notify in self.on_lost:
                 notify()

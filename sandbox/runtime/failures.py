@@ -12,8 +12,33 @@ from types import TracebackType
 
 OWN_FOLDER = os.path.dirname(__file__) + os.sep
 IMPORT_MACHINERY = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep)
+_roots: list[str] = []  # of the app whose code runs here, with the separator; empty before that
 LINE_LIMIT = 2_000  # characters of the one line
 TEXT_LIMIT = 64_000  # characters of the traceback; a reply frame must not burst over one message
+
+
+def belongs_to(root: str) -> None:
+    """Learn the app's root: a release's path means nothing to whoever wrote the code in it."""
+    _roots[:] = [root.rstrip(os.sep) + os.sep]
+
+
+def relative(text: str) -> str:
+    """Return the text with the paths of the app's files as its author knows them."""
+    for root in _roots:
+        text = text.replace(root, "")
+    return text
+
+
+def place(error: BaseException) -> tuple[str, int]:
+    """Return the app's own file and line that the error comes from; ("", 0) if there is none."""
+    if isinstance(error, SyntaxError) and (name := _own_file(error.filename or "")):
+        return name, error.lineno or 0
+    found, frames = ("", 0), error.__traceback__
+    while frames is not None:
+        if name := _own_file(frames.tb_frame.f_code.co_filename):
+            found = (name, frames.tb_lineno)
+        frames = frames.tb_next
+    return found
 
 
 def error_line(error: BaseException) -> str:
@@ -31,7 +56,10 @@ def traceback_text(error: BaseException) -> str:
         lines = traceback.format_exception(type(error), error, users_frames(error.__traceback__))
     except BaseException as second:  # an exception that cannot be printed is still reported
         return f"{error_line(error)}\n(no traceback: {error_line(second)})"
-    return _cut("".join(lines).rstrip("\n"), TEXT_LIMIT)
+    text = "".join(lines).rstrip("\n")
+    for root in _roots:
+        text = text.replace(f'  File "{root}', '  File "')
+    return _cut(text, TEXT_LIMIT)
 
 
 def users_frames(frames: TracebackType | None) -> TracebackType | None:
@@ -43,6 +71,12 @@ def users_frames(frames: TracebackType | None) -> TracebackType | None:
 
 def _is_plumbing(filename: str) -> bool:
     return filename.startswith((OWN_FOLDER, *IMPORT_MACHINERY))
+
+
+def _own_file(filename: str) -> str:
+    """Return the relative path of a file that the app's author wrote, else an empty text."""
+    name = relative(filename)
+    return "" if name == filename or "site-packages" in name.split(os.sep) else name
 
 
 def _message(error: BaseException) -> str:

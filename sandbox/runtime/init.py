@@ -36,6 +36,7 @@ class _Init:
         self._link = link
         self._main = -1
         self._is_zygote = False
+        self._status: int | None = None  # of the main child, once it is reaped
         self._wake_r, wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
@@ -67,7 +68,7 @@ class _Init:
             if message[1] in tree.descendants(os.getpid()):  # the host's pid may be stale
                 tree.kill_under(message[1])
         elif message[0] == wire.KILL:
-            self._ended(tree.kill_all().get(self._main))
+            self._ended(tree.kill_all().get(self._main, self._status))
             return False
         return True
 
@@ -80,15 +81,24 @@ class _Init:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return self._main < 0  # a spare has no child yet; a used sandbox is over
+                return self._childless()
             if pid == 0:
                 return True
-            if pid == self._main and not self._is_zygote:
-                tree.kill_all()
-                self._ended(status)
-                return False
+            if pid == self._main:
+                self._status = status
+                if not self._is_zygote:  # workers outlive their zygote
+                    tree.kill_all()
+                    self._ended(status)
+                    return False
+
+    def _childless(self) -> bool:
+        if self._main < 0:
+            return True  # a spare has no child yet
+        self._ended(self._status)
+        return False
 
     def _ended(self, status: int | None) -> None:
+        """Say how the main child ended: an init that goes without this was killed."""
         code = signum = None
         if status is not None and os.WIFSIGNALED(status):
             signum = os.WTERMSIG(status)

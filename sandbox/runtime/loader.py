@@ -45,6 +45,7 @@ class LoadError(Exception):
 def enter(bind: Mapping[str, Any]) -> None:
     """Turn this process towards one app: settings, working directory, paths, output streams."""
     root = os.path.abspath(bind["root"])
+    failures.belongs_to(root)
     os.environ.update(bind.get("settings") or {})
     if "TZ" in os.environ:
         time.tzset()
@@ -146,15 +147,20 @@ def _import(name: str) -> ModuleType:
 
 def _failed(error: BaseException) -> LoadError:
     line, detail = failures.error_line(error), failures.traceback_text(error)
+    file, number = failures.place(error)
     if isinstance(error, ImportError):
         detail = f"{detail}\n{_hint(error)}"
     elif isinstance(error, SyntaxError):
-        line = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    return LoadError(line, detail)
+        line = f"{type(error).__name__}: {error.msg}"
+        file, number = file or str(error.filename), number or error.lineno or 0
+    if file:
+        line = f"{line} ({file}, line {number})"
+    return LoadError(failures.relative(line), failures.relative(detail))
 
 
 def _hint(error: ImportError) -> str:
-    searched = "\n".join(f"  {path}" for path in sys.path)
+    app = sys.modules[APP].__path__
+    searched = "\n".join(f"  {'.' if path in app else path}" for path in sys.path)
     advice = _MISSING if isinstance(error, ModuleNotFoundError) else _INCOMPLETE
     return f"Hint: {advice} {_HELP}\nSearched, in this order:\n{searched}"
 

@@ -10,6 +10,8 @@ from scheduler.events import DataEvent, Ending, HttpEvent, Outcome
 from scheduler.functions import Problem
 from scheduler.run import RunState
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

@@ -8,6 +8,8 @@ from management_fakes import KEY, MASTER, FakePlatform, management
 
 from gateway.auth import SESSION_COOKIE, function_key, presented_key
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

@@ -20,6 +20,8 @@ from gateway.cli.logs import follow_events
 from gateway.cli.start import plain_options
 from gateway.config import SETTINGS
 
+pytestmark = pytest.mark.real
+
 HELLO = {
     "name": "hello",
     "trigger": "http",

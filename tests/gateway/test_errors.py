@@ -10,6 +10,8 @@ from gateway.errors import PROBLEM_TYPE, TABLE, answer_for, error_middleware, pr
 from scheduler import errors
 from scheduler.store import errors as store_errors
 
+pytestmark = pytest.mark.real
+
 
 @pytest.mark.parametrize(
     ("error", "status", "code"),

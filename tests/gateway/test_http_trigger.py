@@ -35,6 +35,8 @@ from scheduler.functions import (
     Limits,
 )
 
+pytestmark = pytest.mark.real
+
 MASTER = "master-key-0123456789-0123456789-0123456789"
 BUNDLE = Bundle("app", BundleKind.APP, "d", Path("/"))
 OK = Outcome(Ending.SUCCEEDED, HttpReply(200, (("X-A", "b"),), b"done"))
@@ -167,7 +169,8 @@ async def _running(tmp_path: Path, *, lane: bool, **host: Any) -> AsyncIterator[
     finally:
         server.close()
         lanes.close()
-        await general.shutdown(1)
+        # aiohttp waits so long for the rest of a body that was refused, though its sender left
+        await general.shutdown(0.01)
 
 
 # -- what reaches the function

@@ -9,6 +9,8 @@ from management_fakes import FakePlatform, a_run, management
 from scheduler.functions import JobKind, Problem
 from scheduler.run import RunState
 
+pytestmark = pytest.mark.real
+
 ZIP = {"Content-Type": "application/zip", "Content-Disposition": "attachement; filename=job.zip"}
 
 

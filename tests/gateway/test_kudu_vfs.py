@@ -6,6 +6,8 @@ import socket
 import pytest
 from management_fakes import KEY, FakePlatform, management
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

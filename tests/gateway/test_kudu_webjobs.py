@@ -11,6 +11,8 @@ from scheduler.functions import JobKind
 from scheduler.run import RunState
 from scheduler.triggered import ALREADY_RUNNING, STOPPED
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

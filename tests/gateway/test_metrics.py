@@ -8,6 +8,8 @@ from gateway.metrics import BOUNDS, Metrics
 from scheduler.deployment import Deployment, DeploymentState
 from scheduler.store.errors import Unavailable
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

@@ -20,6 +20,8 @@ from scheduler.events import DataEvent, Ending, HttpEvent, HttpReply, Outcome
 from scheduler.function_logs import LogLine
 from scheduler.functions import HostSettings, Problem
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

@@ -10,6 +10,8 @@ from scheduler.errors import ConflictError
 from scheduler.functions import JobKind, Problem
 from scheduler.run import RunState
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

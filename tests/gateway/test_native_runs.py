@@ -10,6 +10,8 @@ from scheduler.functions import JobKind
 from scheduler.run import RunKind, RunState
 from scheduler.store.port import RunFilter
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

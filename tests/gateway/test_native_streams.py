@@ -12,6 +12,8 @@ from gateway.native.growing_file import BLOCK_BYTES, GrowingFile
 from gateway.native.streams import STOPPING, event, stream_file
 from scheduler.functions import JobKind
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def log(tmp_path):

@@ -11,6 +11,8 @@ from gateway.native.openapi import ROUTES, document
 from gateway.native.schemas import SCHEMAS
 from scheduler.deployment import Deployment, DeploymentState
 
+pytestmark = pytest.mark.real
+
 TYPES: dict[str, Any] = {
     "string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict,
     "array": list, "null": type(None),

@@ -6,6 +6,8 @@ from management_fakes import START, FakePlatform, a_function, a_run, http, manag
 from scheduler.deployment import Deployment, DeploymentState
 from scheduler.functions import Problem
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def platform(tmp_path):

@@ -16,8 +16,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from trials import trials
 
 from gateway import timer_heap
 from gateway.timer_desk import Outlets
@@ -814,6 +815,7 @@ async def test_stop_fires_nothing_more_and_waits_for_what_runs(range_: Range) ->
 # --- Many
 
 
+@pytest.mark.real
 async def test_many_timers_are_armed_without_holding_up_the_loop() -> None:
     """performance.md: never more than 20 ms at a stretch; here with room for a busy machine."""
     range_ = Range()
@@ -829,6 +831,7 @@ async def test_many_timers_are_armed_without_holding_up_the_loop() -> None:
     assert longest < 0.1
 
 
+@pytest.mark.real
 async def test_a_herd_fires_completely(range_: Range) -> None:
     """500 functions with one instant: each once, and the next instant is planned."""
     range_.timers.set([function(f"f{n}") for n in range(500)], [])
@@ -882,7 +885,7 @@ async def test_the_real_wait_ends_with_the_event_or_the_time() -> None:
 # --- Restarts and jumps, at random
 
 
-@settings(max_examples=30, deadline=None)
+@trials(30)
 @given(
     text=st.sampled_from(["0 * * * * *", "*/20 * * * * *", "0 */3 * * * *"]),
     lives=st.lists(
@@ -923,6 +926,7 @@ def _entry(name: str) -> Entry:
     return Entry(cast("Any", timer))
 
 
+@trials(100)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1000)), max_size=400))
 def test_the_heap_gives_each_entry_at_its_last_time_and_stays_small(
     pushes: list[tuple[int, int]],

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from sandbox.call import Call, Result, encode_call
 from sandbox.drain import Drain
 from sandbox.launchers import Launchers
 from sandbox.output import Stream
 from sandbox.spec import SandboxSpec
-from sandbox.worker import Call, Result, Worker, encode_call
+from sandbox.worker import Worker
 from sandbox.zygote import Bound, Zygote
 
 WAIT_S = 20
@@ -94,6 +95,7 @@ class Watcher:
         self.returns: list[list[Call]] = []
         self.records: list[list[Any]] = []
         self.raw = b""
+        self.lines_over = 0
 
     def ready(self, worker: Worker) -> None:
         worker.take()
@@ -110,6 +112,9 @@ class Watcher:
 
     def output(self, worker: Worker, stream: Stream, data: bytes) -> None:
         self.raw += data
+
+    def output_over(self, worker: Worker, stream: Stream) -> None:
+        self.lines_over += 1
 
     def record(self, worker: Worker, record: list[Any]) -> None:
         self.records.append(record)

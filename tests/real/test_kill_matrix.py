@@ -65,7 +65,7 @@ def test_worker_idle(sleeper: Platform) -> None:
 
 
 def test_worker_busy(sleeper: Platform, tmp_path: Path) -> None:
-    """The call that ran gets 500 at once, with the signal in the log; the next call is served."""
+    """The call that ran gets 500 at once and the id of its log line; the next call is served."""
     worker = worker_of(sleeper)
     with Busy(sleeper, tmp_path / "mark") as busy:
         os.kill(worker, signal.SIGKILL)
@@ -73,7 +73,8 @@ def test_worker_busy(sleeper: Platform, tmp_path: Path) -> None:
     assert busy.answer.status == 500
     assert sleeper.get("/api/sleeper").status == 200
     lines = sleeper.v1("/functions/sleeper/logs")["items"]
-    assert any("SIGKILL" in line["text"] for line in lines), lines
+    told = [line for line in lines if "SIGKILL" in line["text"]]
+    assert [line["invocation_id"] for line in told] == [busy.answer.headers["x-taak-invocation-id"]]
 
 
 def test_zygote_idle(sleeper: Platform) -> None:

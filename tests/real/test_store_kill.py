@@ -13,6 +13,8 @@ from scheduler.run import RunState
 from scheduler.store.port import RunFilter
 from scheduler.store.sqlite import SqliteStore
 
+pytestmark = pytest.mark.real
+
 WRITER = Path(__file__).parents[1] / "store_writer.py"
 ROUNDS = 4
 ACKNOWLEDGED = 1_500  # lines to read before the kill: it lands in mid-load
@@ -33,7 +35,6 @@ async def load_and_kill(path: Path) -> list[bytes]:
     return [line for line in lines if line.endswith(b"\n")]
 
 
-@pytest.mark.real
 async def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
     """Four kills in mid-load on one file: no acknowledged row is missing, the file is sound."""
     path = tmp_path / "taak.db"
@@ -60,7 +61,6 @@ async def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
     assert len(acknowledged) > ROUNDS * ACKNOWLEDGED / 2
 
 
-@pytest.mark.real
 async def test_the_next_life_takes_over_at_once(tmp_path: Path) -> None:
     """After the kill the file is not locked, work held by the dead goes back, runs are listed."""
     path = tmp_path / "taak.db"

@@ -228,6 +228,7 @@ def test_threads_say_whose_they_are(host: Host) -> None:
     ]
 
 
+@pytest.mark.real
 def test_a_slow_reader_blocks_nobody_and_losses_are_counted(host: Host) -> None:
     """Beyond the backlog lines are dropped, and their number is told when there is room again."""
     capture = installed(host)
@@ -245,6 +246,7 @@ def test_a_slow_reader_blocks_nobody_and_losses_are_counted(host: Host) -> None:
     assert int(notice.split()[0]) == count - len(lines) > 0
 
 
+@pytest.mark.real
 def test_a_moderate_burst_is_kept_whole(host: Host) -> None:
     """What fits into the backlog arrives in order once the reader reads."""
     capture = installed(host)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from trials import trials
 
 from sandbox.runtime import wire
 
@@ -69,7 +70,7 @@ def test_what_no_peer_of_ours_sends_is_refused(body: bytes) -> None:
         wire.Decoder(1 << 20).feed(frame(body))
 
 
-@settings(max_examples=300, deadline=None)
+@trials(300)
 @given(st.data())
 def test_mutated_frames_give_messages_or_a_wire_error(data: st.DataObject) -> None:
     """No mutation of valid frames raises anything else."""

@@ -129,6 +129,34 @@ def test_a_line_without_end_is_cut(logs: FunctionLogs) -> None:
     assert sum(len(partial) for _, partial in logs._partial.values()) == 64 << 10
 
 
+def test_a_line_without_end_is_shown_when_it_is_over(logs: FunctionLogs) -> None:
+    """Once, under the call that wrote it; the next output begins a line of its own."""
+    logs.raw("f", ID, Stream.STDOUT, b"no end")
+    logs.line_over("f", Stream.STDERR)
+    assert texts(logs) == []
+    logs.line_over("f", Stream.STDOUT)
+    logs.line_over("f", Stream.STDOUT)
+    logs.raw("f", "", Stream.STDOUT, b"next\n")
+    assert [(each.invocation_id, each.text) for each in logs.tail("f", 9)] == [
+        (DASHED, "no end"),
+        ("", "next"),
+    ]
+    assert logs._partial == {}
+
+
+def test_lines_of_two_workers_do_not_mix(logs: FunctionLogs) -> None:
+    """Each process has a beginning of its own."""
+    one, two = object(), object()
+    logs.raw("f", ID, Stream.STDOUT, b"one ", one)
+    logs.raw("f", OTHER, Stream.STDOUT, b"two ", two)
+    logs.raw("f", ID, Stream.STDOUT, b"goes on\n", one)
+    logs.line_over("f", Stream.STDOUT, two)
+    assert [(each.invocation_id, each.text) for each in logs.tail("f", 9)] == [
+        (DASHED, "one goes on"),
+        (dashed(OTHER), "two "),
+    ]
+
+
 # --- Records of the guest
 
 

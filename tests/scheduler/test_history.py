@@ -190,6 +190,7 @@ async def test_rows_that_come_meanwhile_are_not_lost(
     assert [run.public_id for run in await stored(store)] == ids + late
 
 
+@pytest.mark.real
 async def test_it_stores_by_itself(store: Sick, history: History, function: Function) -> None:
     """Within a moment after the call, again and again."""
     async with asyncio.TaskGroup() as group:
@@ -202,6 +203,7 @@ async def test_it_stores_by_itself(store: Sick, history: History, function: Func
         serving.cancel()
 
 
+@pytest.mark.real
 async def test_an_end_in_the_middle_loses_nothing(
     store: Sick, history: History, function: Function
 ) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from trials import trials
 
 from scheduler.lenient_json import LenientJsonError, parse
 
@@ -30,14 +31,14 @@ def refused(text):
     return None
 
 
-@settings(max_examples=80, deadline=None)
+@trials(80)
 @given(VALUES, st.sampled_from([None, 1, 4]))
 def test_reads_strict_json_as_the_standard_library_does(value, indent):
     """Every value that json.dumps writes comes back equal."""
     assert parse(json.dumps(value, indent=indent), "f").value == json.loads(json.dumps(value))
 
 
-@settings(max_examples=150, deadline=None)
+@trials(150)
 @given(st.text(alphabet="{}[]:,\"'\\/*#ab1-.\n \t$u", max_size=40))
 def test_any_text_is_read_or_refused_with_a_place(text):
     """No text raises anything but LenientJsonError, and that always has a line and a column."""

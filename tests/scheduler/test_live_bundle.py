@@ -66,6 +66,7 @@ class Bench:
         self.answer: Bound | Exception = Bound({"f": None, "g": None}, [])
         self.sinks: list[str] = []
         self.lost = 0
+        self.time = 100.0
         self.bundle = Bundle("app", BundleKind.APP, "d1", tmp, package_paths=("lib",))
 
     def function(self, name: str = "f", **given: Any) -> Function:
@@ -93,6 +94,7 @@ class Bench:
             self,
             self._sink,
             {"PATH": "/bin", "WEBSITE_SITE_NAME": "ours"},
+            now=lambda: self.time,
         )
         made.on_lost.append(self._note)
         return made
@@ -118,12 +120,13 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @pytest.fixture(autouse=True)
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def slept(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> list[float]:
     """Give the pauses; none of them takes time."""
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
+        pauses.append(round(seconds, 3))
+        bench.time += seconds
 
     monkeypatch.setattr(module, "asyncio", SimpleNamespace(Lock=asyncio.Lock, sleep=sleep))
     return pauses
@@ -245,17 +248,45 @@ async def test_a_rebuild_does_not_try_the_import_again(
 async def test_a_bundle_that_cannot_be_built_is_tried_more_and_more_slowly(
     bench: Bench, slept: list[float]
 ) -> None:
-    """Each failure is told to who waits; a success starts from the beginning."""
+    """Short pauses are waited; during a long one everybody is told at once why."""
     live = bench.live()
-    bench.refusals = [SpawnFailedError(str(n)) for n in range(8)]
-    for n in range(8):
+    bench.refusals = [SpawnFailedError(str(n)) for n in range(6)]
+    for n in range(3):
         with pytest.raises(SpawnFailedError, match=str(n)):
             await live.zygote()
-    assert slept == [0.0, 0.05, 0.2, 1.0, 5.0, 15.0, 15.0, 15.0]
+    assert slept == [0.0, 0.05, 0.2]
+    for n, pause in enumerate((1.0, 5.0, 15.0), start=3):
+        with pytest.raises(SpawnFailedError, match=str(n - 1)):
+            await live.zygote()
+        assert live.attempts.refusal == str(n - 1)
+        bench.time += pause
+        assert not live.attempts.refusal
+        with pytest.raises(SpawnFailedError, match=str(n)):
+            await live.zygote()
+    assert slept[3:] == [0.0, 0.0, 0.0]
+    bench.time += 15.0
     await live.zygote()
-    bench.made[0].die()
+    assert live.attempts.reason == ""
+    assert live.attempts.pause == 0
+
+
+async def test_a_zygote_that_ends_right_after_its_build_is_a_failure_like_one_that_never_came(
+    bench: Bench, slept: list[float]
+) -> None:
+    """A timer set at import: no storm of builds. One that has lived is replaced at once."""
+    live = bench.live()
+    for _ in range(3):
+        await live.zygote()
+        bench.made[-1].die()
+    assert slept == [0.0, 0.05, 0.2]
+    with pytest.raises(SpawnFailedError, match="ended right after"):
+        await live.zygote()
+    bench.time += 1.0
     await live.zygote()
-    assert slept[8:] == [15.0, 0.0]
+    bench.time += 60.0
+    bench.made[-1].die()
+    await live.zygote()
+    assert slept[3:] == [0.0, 0.0]
 
 
 async def test_a_zygote_that_ends_at_import_leaves_nothing(bench: Bench) -> None:

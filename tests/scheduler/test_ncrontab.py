@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trials import trials
 
 from scheduler.ncrontab import Dialect, ScheduleError, parse_crontab
 
@@ -147,6 +148,7 @@ def test_dates_that_never_come_are_known_without_a_search(text: str, possible: b
 _NUMBERS = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
 
 
+@trials(100)
 @given(
     st.tuples(*(st.sets(st.integers(low, high), min_size=1, max_size=8) for low, high in _NUMBERS))
 )
@@ -160,6 +162,7 @@ def test_the_canonical_text_means_what_it_was_made_from(fields: tuple[set[int], 
         assert parse_crontab(parsed.canonical, dialect).values == expected
 
 
+@trials(100)
 @given(st.text(alphabet="0123456789*/-, ?LW#monJAN@:.", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """No other error ever comes out of a text."""

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from sandbox.call import Call, Result
 from sandbox.errors import SandboxDiedError, SpawnFailedError
-from sandbox.worker import Call, Result
+from scheduler.attempts import Attempts
+from scheduler.deadlines import CallTimedOutError
 from scheduler.errors import BusyError
 from scheduler.function_logs import FunctionLogs
 from scheduler.functions import (
@@ -23,7 +25,8 @@ from scheduler.functions import (
     HttpTrigger,
     Limits,
 )
-from scheduler.pool import TRANSITIONS, CallTimedOutError, Pool, PoolState
+from scheduler.pool import Pool
+from scheduler.pool_state import TRANSITIONS, PoolState
 
 
 class FutureCall(Call):
@@ -55,6 +58,8 @@ class FakeWorker:
         self.killed = ""
         self.draining = False
         self.recalled = False
+        self.failed_start = False
+        self.facts = ""
 
     def take(self) -> None:
         self.usable = True
@@ -115,6 +120,7 @@ class FakeLive:
     def __init__(self) -> None:
         self.zygotes = FakeZygote()
         self.pools = 0
+        self.attempts = Attempts(asyncio.get_running_loop().time)
         self.errors: dict[str, tuple[str, str]] = {}
         self.on_lost: list[Any] = []
         self.retired = 0
@@ -226,6 +232,7 @@ async def test_a_fast_function_fills_one_worker_first(tmp_path: Path, spawned: l
     assert len(bench.workers) == 1
 
 
+@pytest.mark.real
 async def test_calls_that_waited_bring_more_workers_up_to_the_limit(
     tmp_path: Path, spawned: list
 ) -> None:
@@ -295,6 +302,7 @@ async def test_a_coroutine_over_time_is_cancelled_not_killed(tmp_path: Path, spa
     assert not worker.killed
 
 
+@pytest.mark.real
 async def test_the_deadline_counts_from_the_start_of_each_call(
     tmp_path: Path, spawned: list
 ) -> None:
@@ -311,6 +319,7 @@ async def test_the_deadline_counts_from_the_start_of_each_call(
         await asyncio.wait_for(late.future, 5)
 
 
+@pytest.mark.real
 async def test_calls_sent_ahead_do_not_share_the_deadline_of_the_first(
     tmp_path: Path, spawned: list
 ) -> None:
@@ -335,6 +344,7 @@ async def test_calls_sent_ahead_do_not_share_the_deadline_of_the_first(
         await asyncio.wait_for(first.future, 5)
 
 
+@pytest.mark.real
 async def test_the_time_of_a_call_sent_ahead_begins_with_the_answer_before_it(
     tmp_path: Path, spawned: list
 ) -> None:
@@ -429,6 +439,7 @@ async def test_a_worker_is_recycled_after_so_many_calls(tmp_path: Path, spawned:
     assert len(again.in_flight) == 1
 
 
+@pytest.mark.real
 async def test_idle_workers_go_down_to_the_minimum(tmp_path: Path, spawned: list) -> None:
     """A worker without a call for idle_s is retired, min_workers of them stay."""
     bench = Bench(tmp_path, spawned, idle_s=0.02, min_workers=1, max_workers=3)
@@ -474,3 +485,130 @@ async def test_a_cold_pool_warms_up_again_with_a_call(tmp_path: Path, spawned: l
     bench.call()
     assert bench.pool.state is PoolState.SERVING
     assert len(bench.workers) == 2
+
+
+# --- Workers that end before they serve
+
+
+async def none_serves(bench: Bench, at_most: int) -> None:
+    """Let each worker end before it serves, for 0.4 s; there must not be more of them."""
+    ended = 0
+    for _ in range(80):
+        while ended < len(bench.workers):
+            worker = bench.workers[ended]
+            ended += 1
+            worker.failed_start = True
+            worker.facts = "exit code 3"
+            worker.die([])
+            assert len(bench.workers) <= at_most
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.real
+async def test_workers_that_never_serve_are_no_fork_storm(tmp_path: Path, spawned: list) -> None:
+    """Three attempts with pauses between, then the calls that wait are told why."""
+    bench = Bench(tmp_path, spawned, max_workers=8)
+    calls = [bench.call() for _ in range(5)]
+    await none_serves(bench, at_most=3)
+    for call in calls:
+        with pytest.raises(SandboxDiedError, match="before its first call: exit code 3"):
+            await asyncio.wait_for(call.future, 5)
+    assert bench.pool.load_error == ("a worker ended before its first call: exit code 3", "")
+
+
+@pytest.mark.real
+async def test_during_the_pause_a_call_is_told_at_once_and_after_it_tried_again(
+    tmp_path: Path, spawned: list
+) -> None:
+    """No call waits for an attempt that is far away; a worker that comes ends the trouble."""
+    bench = Bench(tmp_path, spawned)
+    bench.call().future.add_done_callback(lambda done: done.exception())
+    await none_serves(bench, at_most=3)
+    refused = bench.call()
+    assert refused.future.done()
+    with pytest.raises(SandboxDiedError, match="exit code 3"):
+        await refused.future
+    await asyncio.sleep(1.0)
+    served = bench.call()
+    assert len(bench.workers) == 4
+    bench.arrive().reply()
+    assert served.future.done()
+    assert bench.pool.load_error is None
+
+
+@pytest.mark.real
+async def test_the_minimum_is_kept_without_a_storm(tmp_path: Path, spawned: list) -> None:
+    """Workers that end by themselves though nobody calls them come more and more slowly."""
+    bench = Bench(tmp_path, spawned, min_workers=1)
+    bench.call()
+    bench.arrive().reply()
+    bench.workers[0].die([])
+    for _ in range(60):
+        worker = bench.workers[-1]
+        if worker is not bench.workers[0] and not worker.failed_start:
+            bench.arrive()
+            worker.failed_start = True
+            worker.die([])
+        await asyncio.sleep(0.005)
+    assert 2 <= len(bench.workers) <= 4
+
+
+async def test_one_failed_start_beside_workers_that_serve_refuses_nobody(
+    tmp_path: Path, spawned: list
+) -> None:
+    """Other workers prove the code; the calls wait for them."""
+    bench = Bench(tmp_path, spawned, max_workers=2)
+    bench.call()
+    bench.arrive().reply(5_000)
+    calls = [bench.call() for _ in range(3)]
+    async with asyncio.timeout(5):
+        while len(bench.workers) < 2:
+            await asyncio.sleep(0.002)
+    bench.workers[1].failed_start = True
+    bench.workers[1].die([])
+    assert bench.pool.load_error is None
+    for _ in calls:
+        bench.workers[0].reply(5_000)
+    assert all(call.future.done() for call in calls)
+
+
+async def test_warming_up_tells_why_there_is_no_worker(tmp_path: Path, spawned: list) -> None:
+    """The reason stays as the function's error until a worker comes."""
+    bench = Bench(tmp_path, spawned)
+    warming = asyncio.ensure_future(bench.pool.warm())
+    await asyncio.sleep(0)
+    bench.workers[0].failed_start = True
+    bench.workers[0].die([])
+    told = ("a worker ended before its first call", "")
+    assert await warming == told
+    assert bench.pool.load_error == told
+
+
+async def test_a_build_that_failed_is_the_functions_error(tmp_path: Path, spawned: list) -> None:
+    """Code that ends the zygote at import: told at each call, without a build for each."""
+    bench = Bench(tmp_path, spawned)
+    bench.live.build_error = SpawnFailedError("it ended at import (exit code 3)")
+    clock = [0.0]
+    bench.live.attempts = Attempts(lambda: clock[0])
+    for _ in range(3):
+        clock[0] += bench.live.attempts.pause
+        bench.live.attempts.failed("it ended at import (exit code 3)")
+    assert bench.pool.load_error == ("it ended at import (exit code 3)", "")
+    call = bench.call()
+    assert not spawned
+    with pytest.raises(SandboxDiedError, match="exit code 3"):
+        await call.future
+    assert await bench.pool.warm() == ("it ended at import (exit code 3)", "")
+
+
+async def test_a_closed_pool_leaves_nobody_waiting_for_a_worker(
+    tmp_path: Path, spawned: list
+) -> None:
+    """Who warms it up in a pause between attempts is told when it is given up."""
+    bench = Bench(tmp_path, spawned)
+    bench.live.attempts.failed("once")
+    warming = asyncio.ensure_future(bench.pool.warm())
+    await asyncio.sleep(0)
+    assert not bench.workers
+    bench.pool.drain()
+    assert await asyncio.wait_for(warming, 5) == ("the function is no longer served", "")

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise, product
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from trials import trials
 
 from scheduler.schedule import (
     CronSchedule,
@@ -94,17 +95,17 @@ def fits(sets: tuple[set[int], ...], instant: datetime) -> bool:
     )
 
 
-def labels(sets: tuple[set[int], ...], first: date, days: int) -> list[datetime]:
-    """Return every wall-clock time in a few days that fits, by trying all."""
+def labels(sets: tuple[set[int], ...], first: date, days: int) -> Iterator[datetime]:
+    """Yield every wall-clock time in a few days that fits, by trying all."""
     times = list(product(sorted(sets[2]), sorted(sets[1]), sorted(sets[0])))
     dates = [first + timedelta(days=number) for number in range(days)]
     midnights = [datetime(day.year, day.month, day.day) for day in dates]
-    return [
+    return (
         midnight.replace(hour=hour, minute=minute, second=second)
         for midnight in midnights
         if fits((set(range(60)), set(range(60)), set(range(24)), *sets[3:]), midnight)
         for hour, minute, second in times
-    ]
+    )
 
 
 def as_text(sets: Iterable[set[int]]) -> str:
@@ -128,7 +129,7 @@ FIELDS = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@trials(60)
 @given(sets=FIELDS, start=st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)))
 def test_the_next_instant_agrees_with_trying_every_day(
     sets: tuple[set[int], ...], start: datetime
@@ -227,7 +228,7 @@ JUMPS = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@trials(100)
 @given(
     jump=st.sampled_from(JUMPS),
     seconds=st.sets(st.integers(0, 59), min_size=1, max_size=2),
@@ -264,7 +265,7 @@ def test_around_a_jump_schedules_agree_with_brute_force(
     assert schedule.occurrences(start, len(expected)) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@trials(40)
 @given(
     sets=FIELDS,
     zone=st.sampled_from(ZONES),
@@ -277,7 +278,7 @@ def test_instants_strictly_increase(sets: tuple[set[int], ...], zone: str, start
     assert all(instant > start.replace(tzinfo=UTC) for instant in found)
 
 
-@settings(max_examples=40, deadline=None)
+@trials(40)
 @given(
     text=st.sampled_from(["0 30 2 * * *", "*/7 * * * * *", "0 0 */3 * * Mon", "0 0 0 30 2 *"]),
     zone=st.sampled_from(ZONES),
@@ -381,6 +382,7 @@ def test_threads_may_share_a_schedule() -> None:
     assert wrong == []
 
 
+@pytest.mark.real
 def test_ten_thousand_schedules_are_read_in_a_second_and_equal_ones_in_less() -> None:
     """performance.md: 10,000 different ones within 1.5 s, equal ones within 0.3 s."""
     begun = time.perf_counter()

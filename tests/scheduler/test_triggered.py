@@ -309,6 +309,7 @@ class TestAdmission:
         await bench.start()
         await bench.end()
 
+    @pytest.mark.real
     async def test_an_end_is_told_however_long_the_store_is_away(self, bench, monkeypatch):
         """sandbox.md D9: nothing is lost, no restart is needed, and the status file follows."""
 
@@ -434,6 +435,7 @@ class TestHistory:
         assert found.state is RunState.FAILED
         assert await bench.jobs.find(bench.job, "202601051000000999") is None
 
+    @pytest.mark.real
     async def test_a_long_history_is_read_to_its_end(self, bench):
         """Over the pages of the store."""
         for number in range(450):

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trials import trials
 
 from scheduler import zones
 from scheduler.zones import iana_name, similar_names, stretches
@@ -72,6 +73,7 @@ def test_a_zone_that_leaves_out_a_day_has_a_jump_of_a_day() -> None:
     assert after.offset - before.offset == timedelta(days=1)
 
 
+@trials(100)
 @given(
     zone=st.sampled_from(
         ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"]

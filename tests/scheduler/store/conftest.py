@@ -19,7 +19,7 @@ def clock() -> SetClock:
     return SetClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.real)])
 async def store(
     request: pytest.FixtureRequest, clock: SetClock, tmp_path: Path
 ) -> AsyncIterator[Store]:

@@ -182,6 +182,7 @@ async def test_a_paused_function_gives_nothing(store: Store) -> None:
     assert len(await claim(store)) == 1
 
 
+@pytest.mark.real
 async def test_the_cap_holds_and_work_is_leased_once_under_eight_claimers(store: Store) -> None:
     """Eight claimers, 400 pieces, cap 4: never a fifth at once, none twice, none left."""
     await store.set_limits("mail", FunctionLimits(cap=4))

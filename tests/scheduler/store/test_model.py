@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_values import START, SetClock, call, ended_call, new_run, work
@@ -16,6 +17,8 @@ from scheduler.run import RunKind, RunState
 from scheduler.store.memory import MemoryStore
 from scheduler.store.port import FunctionLimits, RunFilter, Store
 from scheduler.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.real
 
 NAMES = st.sampled_from(["a", "b"])
 IDS = st.integers(1, 12)

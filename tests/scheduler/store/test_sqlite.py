@@ -20,6 +20,8 @@ from scheduler.store.port import Conflict, RunFilter, Unavailable
 from scheduler.store.sqlite import SqliteStore
 from scheduler.store.sqlite_transaction import Transaction
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 async def store(tmp_path: Path, clock: SetClock) -> AsyncIterator[SqliteStore]:

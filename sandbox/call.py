@@ -1,0 +1,49 @@
+"""One call on its way to a worker: the frame, where it stands in the line, and what ends it.
+
+Knows nothing of functions or HTTP: what is done with the result is for the subclass to say.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from sandbox.runtime import wire
+
+#: What ends a call: (status, exec_us, payload) of the guest, or why there is none.
+Result = tuple[int, int, Any] | Exception
+
+
+class Call(ABC):
+    """One frame that waits for its reply, and what is to be done with it.
+
+    An answer that comes after the first is dropped: a call over time is answered before its worker
+    ends.
+    """
+
+    __slots__ = ("answered", "attempts", "cold", "frame", "id", "number", "queued_at", "sent_at")
+
+    def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
+        self.id = call_id
+        self.frame = frame
+        self.queued_at = now
+        self.sent_at = 0.0
+        self.number = 0  # among the frames of its worker
+        self.attempts = 0
+        self.answered = False
+        self.cold = False
+
+    def answer(self, result: Result) -> None:
+        """End the call, once."""
+        if not self.answered:
+            self.answered = True
+            self.ended(result)
+
+    @abstractmethod
+    def ended(self, result: Result) -> None:
+        """Take the result; called once."""
+
+
+def encode_call(call_id: bytes, event: tuple[Any, ...], trace: tuple[str, str] | None) -> bytes:
+    """Return the frame of one call: its event as the guest reads it, and its trace context."""
+    return wire.encode((wire.CALL, call_id, event, trace))
