@@ -1,5 +1,5 @@
 # make run    set up, and start the platform on the sample app (ARGS="--port 8080" passes options)
-# make test   set up, lint, and pass all tests (PYTEST="-k core" passes options)
+# make test   set up, lint, and pass all tests (PYTEST="-m core" passes options)
 #
 # A fresh clone needs Python 3.11 or newer, make and git. Everything else goes into .venv, in the
 # versions of requirements.lock, again whenever that file or pyproject.toml changes.

@@ -259,6 +259,8 @@ def _read_file(path: Path, *, wanted: bool, mistakes: list[str]) -> dict[str, st
         name = key.replace("-", "_")
         if name not in _BY_NAME:
             mistakes.append(f"{path}: unknown setting {key!r}{_nearest(name)}")
+        elif isinstance(value, bool) and _BY_NAME[name].read is _switch:
+            found[name] = "on" if value else "off"
         elif isinstance(value, bool) or not isinstance(value, str | int | float):
             mistakes.append(f"{path}: {key}: give a text or a number")
         else:

@@ -57,6 +57,7 @@ def answer_for(error: Exception) -> Answer:
     for base in type(error).__mro__:
         if base in TABLE:
             status, code, hint = TABLE[base]
+            hint = getattr(error, "hint", "") or hint
             return Answer(status, code, str(error) or code, hint, _retry_after(error))
     # The caller gets a mark to quote, not our traceback: that may tell of paths and values.
     mark = secrets.token_hex(4)

@@ -56,7 +56,7 @@ class FolderWatch:
                     if watch is None or watch.is_stale():
                         watch = await asyncio.to_thread(self._renewed, watch, changes)
                         # What changed before the watch stood was told by nobody.
-                        changes.add("the watch began")
+                        changes.look("the watch began")
                     await self._tell(await self._next(watch, changes))
             finally:
                 if watch is not None:
@@ -78,14 +78,17 @@ class FolderWatch:
         return await self._settled(changes)
 
     async def _settled(self, changes: _Changes) -> str:
-        count, first = changes.take()
-        for _ in range(_LONGEST_WAIT):
-            await asyncio.sleep(self._settle_s)
-            more, _first = changes.take()
-            if not more:
+        names: dict[str, None] = {}
+        occasions: dict[str, None] = {}
+        for turn in range(_LONGEST_WAIT + 1):
+            if turn:
+                await asyncio.sleep(self._settle_s)
+            heard, noticed = changes.take()
+            if turn and not heard and not noticed:
                 break
-            count += more
-        return f"{WATCHED}{first}" if count == 1 else f"{WATCHED}{count} changes, first {first}"
+            names |= heard
+            occasions |= noticed
+        return WATCHED + _told(list(names), list(occasions))
 
     async def _tell(self, reason: str) -> None:
         try:
@@ -96,36 +99,54 @@ class FolderWatch:
             _log.exception("the change could not be acted upon (%s)", reason)
 
 
+def _told(names: list[str], occasions: list[str]) -> str:
+    """Return what changed; without a name, why the files are looked at."""
+    if not names:
+        return ", ".join(occasions)
+    return names[0] if len(names) == 1 else f"{len(names)} changes, first {names[0]}"
+
+
 class _Changes:
-    """Counts changes from any thread; wakes the loop once for all of them."""
+    """Gathers changes from any thread; wakes the loop once for all of them.
+
+    A file that is written with six events is one change. What is no change of a named file (the
+    watch is new, events were lost) is an occasion to look.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lock = threading.Lock()
         self._woken = asyncio.Event()
-        self._count = 0
-        self._first = ""
+        self._names: dict[str, None] = {}  # in their order
+        self._occasions: dict[str, None] = {}
 
-    def add(self, what: str) -> None:
+    def add(self, name: str) -> None:
+        """Note that a file changed."""
+        self._note(self._names, name)
+
+    def look(self, occasion: str) -> None:
+        """Note that the files are to be looked at, though no name is known."""
+        self._note(self._occasions, occasion)
+
+    def _note(self, kind: dict[str, None], what: str) -> None:
         with self._lock:
-            self._count += 1
-            if self._count > 1:
-                return  # the loop is on its way
-            self._first = what
-        with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-            self._loop.call_soon_threadsafe(self._woken.set)
+            idle = not self._names and not self._occasions
+            kind[what] = None
+        if idle:  # else the loop is on its way
+            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+                self._loop.call_soon_threadsafe(self._woken.set)
 
     async def wait(self) -> None:
         """Return when there are changes; a wake-up for some that were taken already is skipped."""
-        while not self._count:
+        while not self._names and not self._occasions:
             await self._woken.wait()
             self._woken.clear()
 
-    def take(self) -> tuple[int, str]:
-        """Return how many changes there were since the last time, and the first one."""
+    def take(self) -> tuple[dict[str, None], dict[str, None]]:
+        """Return the names and occasions since the last time."""
         with self._lock:
-            taken = (self._count, self._first)
-            self._count, self._first = 0, ""
+            taken = (self._names, self._occasions)
+            self._names, self._occasions = {}, {}
         return taken
 
 
@@ -138,7 +159,7 @@ class _OverflowHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if "overflow" in record.getMessage().casefold():
-            self._changes.add("the kernel's queue overflowed")
+            self._changes.look("the kernel's queue overflowed")
 
 
 @contextlib.contextmanager

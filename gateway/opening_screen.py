@@ -9,14 +9,15 @@ from gateway.job_facts import continuous_status
 from gateway.machine import inspect_machine
 from gateway.platform import Platform
 from gateway.start_screen import FunctionLine, JobLine, Missing, StartFacts
+from scheduler.deployment import DeploymentState
 from scheduler.functions import Function, HttpTrigger, Job, JobKind, OtherTrigger, TimerTrigger
 
 
-def start_facts(platform: Platform, began: float) -> StartFacts:
+async def start_facts(platform: Platform, began: float) -> StartFacts:
     """Return what the screen shows; `began` is a monotonic time."""
     definition = platform.catalog.definition
     functions = [_function(platform, function) for function in definition.functions]
-    served = {function.name for function in definition.functions}
+    served = set(_names(platform))
     broken = dict.fromkeys(p.owner for p in definition.problems if p.owner and not p.warning)
     functions += [
         FunctionLine(name, "", "", "error")
@@ -41,10 +42,30 @@ def start_facts(platform: Platform, began: float) -> StartFacts:
             for check in inspect_machine(platform.home)
             if not check.ok
         ],
-        problems=[str(problem) for problem in definition.problems],
+        problems=[*_served_problems(platform), *await _refusal(platform)],
         started_in_s=time.monotonic() - began,
         pid=os.getpid(),
     )
+
+
+def _served_problems(platform: Platform) -> list[str]:
+    """Return what is wrong with the release that serves, but for what the table says already."""
+    told = {name for name in _names(platform) if platform.dispatcher.load_error(name)}
+    problems = platform.catalog.definition.problems
+    return [str(p) for p in problems if not (p.field == "import" and p.owner in told)]
+
+
+async def _refusal(platform: Platform) -> list[str]:
+    """Return why the site's newest state does not serve, nothing if it does."""
+    newest = await platform.deployments.history(1)
+    if not newest or newest[0].state is not DeploymentState.REFUSED:
+        return []
+    reasons = [f"  {problem}" for problem in newest[0].problems]
+    return ["the site as it is now was refused; the last good release serves:", *reasons]
+
+
+def _names(platform: Platform) -> list[str]:
+    return [function.name for function in platform.catalog.functions()]
 
 
 def _jobs(platform: Platform) -> set[str]:

@@ -43,7 +43,7 @@ from gateway.timer_trigger import Timers
 from gateway.version import version
 from sandbox.drain import Drain
 from sandbox.launchers import Launchers
-from scheduler.catalog import Catalog
+from scheduler.catalog import EMPTY, Catalog, difference
 from scheduler.continuous import ContinuousJobs
 from scheduler.deployments import Deployments
 from scheduler.dispatcher import Dispatcher
@@ -124,12 +124,7 @@ class _Parts:
     async def start(self, data: socket.socket, management: socket.socket) -> None:
         """Serve; returns when the first deployment has been decided and the screen is printed."""
         platform = self._platform
-        for follow in (
-            platform.dispatcher.apply,
-            platform.continuous.apply,
-            self._timers.apply,
-        ):
-            platform.catalog.subscribe(follow)
+        platform.catalog.subscribe(platform.dispatcher.apply)
         await self._upkeep.join()  # frees what an earlier life held, so before anything is held
         self._serve(self._upkeep.serve())
         self._serve(self._launchers.serve())
@@ -140,9 +135,7 @@ class _Parts:
         self._serve(platform.continuous.serve())
         await self._listen(data, management)
         await self._launchers.ready()
-        await platform.deployments.open()
-        await platform.deployments.reconcile("start")
-        self._not_ready.clear()
+        await self._deploy()
         watch = FolderWatch(
             self._config.site,
             platform.deployments.watched_roots(),
@@ -157,7 +150,24 @@ class _Parts:
         gc.collect()
         gc.freeze()  # what lives as long as the platform need not be looked at again
         gc.set_threshold(*_GC_THRESHOLDS)
-        self._announce()
+        await self._announce()
+
+    async def _deploy(self) -> None:
+        """Serve what served last, then what the site says."""
+        platform = self._platform
+        await platform.deployments.open()
+        decided = await platform.deployments.resume()
+        if platform.deployments.current is not None:
+            self._not_ready.clear()
+        if not decided:
+            await platform.deployments.reconcile("start")
+        self._not_ready.clear()
+        # Jobs and timers begin with what was decided: one that was mended while the platform was
+        # down must not run as it was, and what it missed is made up for once.
+        begun = difference(EMPTY, platform.catalog.definition)
+        for follow in (platform.continuous.apply, self._timers.apply):
+            follow(begun)
+            platform.catalog.subscribe(follow)
 
     async def stop(self, drain_s: float) -> None:
         """End everything in order; nothing that was accepted is lost."""
@@ -210,7 +220,7 @@ class _Parts:
         else:
             await web.SockSite(front, data, backlog=_BACKLOG).start()
 
-    def _announce(self) -> None:
+    async def _announce(self) -> None:
         platform = self._platform
         self._home.announce(
             {
@@ -219,7 +229,8 @@ class _Parts:
                 "management_url": platform.management_url,
             }
         )
-        print(render(start_facts(platform, self._began), color=sys.stdout.isatty()), flush=True)
+        facts = await start_facts(platform, self._began)
+        print(render(facts, color=sys.stdout.isatty()), flush=True)
         notify("READY=1")
 
 

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from sandbox import channel as channels
-from sandbox.call import Call, Result, encode_call
+from sandbox.call import Call
 from sandbox.channel import Channel
 from sandbox.death import Death
 from sandbox.drain import Drain
@@ -27,8 +27,6 @@ from sandbox.raw_output import RawOutput
 from sandbox.runtime import wire
 from sandbox.tree import Tree
 from sandbox.worker_events import WorkerEvents
-
-__all__ = ["TRANSITIONS", "Call", "Result", "Worker", "WorkerState", "encode_call"]
 
 _KILL_GRACE_S = 0.5
 _RECALL_S = 0.001  # until what the worker wrote before it looked is surely seen

@@ -7,22 +7,23 @@ attempt leaves the last good release serving and says why. Knows nothing of watc
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from scheduler.catalog import Catalog, adopt
 from scheduler.clock import Clock, SystemClock
 from scheduler.deployment import TRANSITIONS, WATCHED, Deployment, DeploymentState
-from scheduler.errors import SchedulerError, UnavailableError
+from scheduler.deployment_log import DeploymentLog, DeploymentStore
+from scheduler.errors import SchedulerError
 from scheduler.file_index import FileChangedError, Index
 from scheduler.functions import AppDefinition, Problem
 from scheduler.manifest import read_app
+from scheduler.refusal import RefusedError, not_copied, same_refusal, tell_errors
 from scheduler.releases import Release, Releases
 from scheduler.retention import Retention
 from scheduler.site_files import SiteFiles
@@ -34,13 +35,6 @@ Prepare = Callable[[AppDefinition, AppDefinition], Awaitable[list[Problem]]]
 
 #: Attempts that are remembered here; the store has all.
 HISTORY = 50
-
-
-class DeploymentLog(Protocol):
-    """The part of the store that deployments need."""
-
-    async def record_deployment(self, deployment: Deployment) -> Deployment:
-        """Insert the deployment, or replace the one with its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +52,6 @@ class _Decided:
         return self.settings == settings and self.digest == digest
 
 
-class _RefusedError(Exception):
-    """An attempt that ends here, with the reasons."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("; ".join(map(str, problems)))
-        self.problems = problems
-
-
 class Deployments:
     """Owner of all attempts. `reconcile` may be called from anywhere, at any time."""
 
@@ -75,7 +61,7 @@ class Deployments:
         home: Path,
         catalog: Catalog,
         releases: Releases,
-        store: DeploymentLog,
+        store: DeploymentStore,
         *,
         prepare: Prepare,
         settings: Mapping[str, str],
@@ -85,7 +71,7 @@ class Deployments:
     ) -> None:
         self._site = Path(os.path.abspath(site))
         self._catalog = catalog
-        self._store = store
+        self._records = DeploymentLog(store, self._site)
         self._prepare = prepare
         self._settings = settings
         self._clock = clock or SystemClock()
@@ -124,6 +110,47 @@ class Deployments:
         """Take over the releases of an earlier process."""
         await self._retention.open()
 
+    async def resume(self) -> bool:
+        """Serve what served when the platform ended; tell whether the site still says the same.
+
+        If it does not, `reconcile` comes next, and refuses a site that has broken meanwhile as if
+        the platform had never stopped. What merely goes on is no new deployment.
+        """
+        async with self._turn:
+            latest = await self._records.last_live()
+            if latest is None:
+                return False
+            settings = dict(self._settings)
+            site = await self._files.survey(settings)
+            release = await self._files.earlier(latest.digest, site)
+            if release is None:
+                told = "release %s, which served last, is gone or damaged; the site has to do"
+                _log.warning(told, latest.digest[:12])
+                return False
+            if site is None or site.digest != latest.digest:
+                await self._resume(latest, release, settings)
+                return False
+            index = replace(release.index, problems=site.problems)
+            resumed = await self._resume(latest, replace(release, index=index), settings)
+            if resumed:
+                self._decided = _Decided(site, settings, release.digest)
+            return resumed
+
+    async def _resume(
+        self, latest: Deployment, release: Release, settings: Mapping[str, str]
+    ) -> bool:
+        try:
+            coming = await self._checked(release, settings)
+        except RefusedError as refusal:
+            _log.warning("release %s cannot serve: %s", release.digest[:12], refusal)
+            return False
+        self._catalog.swap(coming)
+        self._history.appendleft(latest)
+        _log.info("%s serves again (deployment %s)", release.digest[:12], latest.id)
+        tell_errors(coming.problems)
+        await self._retention.collect(coming)
+        return True
+
     async def reconcile(self, reason: str) -> Deployment:
         """Make what the files say now serve; return the attempt that decided about them.
 
@@ -157,7 +184,7 @@ class Deployments:
         except (OSError, FileChangedError) as error:
             # Nothing is decided: the next occasion, at the latest a rescan, tries again.
             self._decided = None
-            return await self._refuse(attempt, [_not_copied(self._site, error)])
+            return await self._refuse(attempt, [not_copied(self._site, error)])
         if latest and self._decided and self._decided.same_content(release.digest, settings):
             self._decided = replace(self._decided, files=release.index)
             return latest  # touched, but the same
@@ -175,10 +202,10 @@ class Deployments:
         self, attempt: Deployment, release: Release, settings: Mapping[str, str]
     ) -> Deployment:
         attempt = self._advance(attempt, DeploymentState.BUILT, digest=release.digest)
-        await self._record(attempt)
+        await self._records.record(attempt)
         try:
             coming = await self._checked(release, settings)
-        except _RefusedError as refusal:
+        except RefusedError as refusal:
             return await self._refuse(attempt, refusal.problems)
         attempt = self._advance(attempt, DeploymentState.CHECKED, problems=coming.problems)
         return await self._go_live(attempt, coming)
@@ -189,15 +216,15 @@ class Deployments:
         coming = await asyncio.to_thread(self._read, release, settings)
         coming = adopt(serving, coming)
         if losses(serving, coming.problems):
-            raise _RefusedError([*coming.problems])
+            raise RefusedError([*coming.problems])
         try:
             found = owned(await self._prepare(serving, coming), coming)
         except SchedulerError as error:
-            raise _RefusedError([*coming.problems, Problem(".", str(error))]) from error
+            raise RefusedError([*coming.problems, Problem(".", str(error))]) from error
         problems = [*coming.problems, *found, *inherited(serving, coming)]
         if losses(serving, found):
             await self._prepare(serving, serving)  # the workers that were made ready are not wanted
-            raise _RefusedError(problems)
+            raise RefusedError(problems)
         return replace(coming, problems=tuple(problems))
 
     def _read(self, release: Release, settings: Mapping[str, str]) -> AppDefinition:
@@ -224,7 +251,7 @@ class Deployments:
             attempt.digest[:12], attempt.reason, len(diff.added), len(diff.changed),
             len(diff.removed), len(attempt.problems),
         )  # fmt: skip
-        _tell_errors(attempt)
+        tell_errors(attempt.problems)
         await self._end(attempt)
         await self._retention.collect(coming)
         return attempt
@@ -233,10 +260,10 @@ class Deployments:
         attempt = self._advance(attempt, DeploymentState.REFUSED, problems=tuple(problems))
         latest = self._history[0] if self._history else None
         again = latest is not None and attempt.reason.startswith(WATCHED)
-        if latest and again and _same_refusal(latest, attempt):
+        if latest and again and same_refusal(latest, attempt):
             self._attempt = None
             return latest  # told already; a rescan would tell it every few seconds
-        _tell_errors(attempt)
+        tell_errors(attempt.problems)
         _log.warning("deployment refused (%s); the last good one goes on", attempt.reason)
         await self._end(attempt)
         return attempt
@@ -251,38 +278,10 @@ class Deployments:
     async def _end(self, attempt: Deployment) -> None:
         self._attempt = None
         self._history.appendleft(attempt)
-        await self._record(attempt)
-
-    async def _record(self, attempt: Deployment) -> None:
-        try:
-            await self._store.record_deployment(attempt)
-        except UnavailableError as error:
-            # A store that is down must not stop a deployment: the files serve without it.
-            _log.warning("deployment %s is not recorded: %s", attempt.id, error)
+        await self._records.record(attempt)
 
     def _next_id(self) -> str:
         """Return the time in microseconds, or one more than the latest id."""
         text = f"{self._clock.now():%Y%m%d%H%M%S%f}"
         self._last_id = max(int(text), self._last_id + 1)
         return str(self._last_id)
-
-
-def _tell_errors(attempt: Deployment) -> None:
-    """Log what is wrong: an error that is only in a table is swallowed for whoever reads logs."""
-    for problem in attempt.problems:
-        if not problem.warning:
-            _log.warning("%s", problem)
-
-
-def _same_refusal(one: Deployment, other: Deployment) -> bool:
-    return (one.state, one.digest, one.problems) == (other.state, other.digest, other.problems)
-
-
-def _not_copied(site: Path, error: OSError | FileChangedError) -> Problem:
-    """Return why the files could not be copied, and what helps."""
-    if isinstance(error, FileChangedError):
-        return Problem(".", f"the files of {site} keep changing: {error}; let the writer finish")
-    if error.errno == errno.ENOENT and error.filename == str(site):
-        return Problem(".", f"the folder {site} is missing; put it back")
-    hint = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "check the path"
-    return Problem(".", f"the files of {site} cannot be copied: {error}; {hint}")

@@ -14,16 +14,17 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sandbox.call import Call, Result, encode_call
 from sandbox.errors import ProtocolBrokenError, SandboxError
 from sandbox.output import OutputSink, Stream
-from sandbox.worker import Call, Result, encode_call
+from scheduler.deadlines import CallTimedOutError
 from scheduler.errors import NotFoundError, UnavailableError
 from scheduler.events import Ending, Event, HttpReply, Outcome
 from scheduler.function_logs import FunctionLogs, dashed
 from scheduler.functions import Function, Problem
 from scheduler.history import History
 from scheduler.live_bundle import Launchers, LiveBundle
-from scheduler.pool import CallTimedOutError, Pool
+from scheduler.pool import Pool
 from scheduler.run import Run
 
 if TYPE_CHECKING:
@@ -355,7 +356,8 @@ class _BundleSink:
         self._logs.raw(self._name, "", stream, chunk)
 
     def close(self) -> None:
-        pass
+        for stream in Stream:
+            self._logs.line_over(self._name, stream)
 
 
 class _Ids:

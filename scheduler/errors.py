@@ -10,7 +10,14 @@ class SchedulerError(Exception):
 
 
 class NotFoundError(SchedulerError):
-    """The caller named a function, job, run or deployment that does not exist."""
+    """The caller named a function, job, run or deployment that does not exist.
+
+    `hint` says where to look for those that do, if the place is not obvious.
+    """
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class DisabledError(SchedulerError):

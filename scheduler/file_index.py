@@ -138,7 +138,7 @@ def merged(site: Index, others: Mapping[str, Index]) -> Index:
 
 
 def with_digests(index: Index, earlier: Index | None = None) -> Index:
-    """Return the index with every content read, except where an earlier one knows it already.
+    """Return the index with every content read, except where it is known, here or earlier.
 
     Raises FileChangedError if a file is not what the scan saw.
     """
@@ -148,6 +148,8 @@ def with_digests(index: Index, earlier: Index | None = None) -> Index:
 
 
 def _read(entry: Entry, known: Entry | None) -> Entry:
+    if entry.digest:
+        return entry
     if known and known.digest and known.mark == entry.mark and known.source == entry.source:
         return replace(entry, digest=known.digest)
     if entry.link:

@@ -20,6 +20,7 @@ from scheduler.bundles import DISABLE_FILE
 from scheduler.file_index import Index
 from scheduler.functions import Bundle, Job, JobKind, Problem
 from scheduler.host_manifest import HostManifest, read_zone
+from scheduler.job_interpreter import lack
 from scheduler.lenient_json import Document, LenientJsonError, parse
 from scheduler.manifest_fields import Fields, shown
 from scheduler.schedule import Schedule, ScheduleError, parse_job
@@ -29,7 +30,7 @@ SETTINGS_FILE = "settings.job"
 RESERVED = ".taak"
 
 _STOPPING_WAIT_S: Mapping[JobKind, float] = {JobKind.TRIGGERED: 30.0, JobKind.CONTINUOUS: 5.0}
-_TAAK_KEYS = ("environment", "time_zone")
+_TAAK_KEYS = ("environment", "time_zone", "restart_backoff", "python")
 _KINDS = {kind.value: kind for kind in JobKind}
 _JSON_WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
 
@@ -127,7 +128,7 @@ def read_job(
     error = "" if script else _no_script(place, inner)
     if error:
         problems.append(Problem(place.folder, error, owner=place.owner))
-    return Job(
+    job = Job(
         name=place.name,
         kind=place.kind,
         bundle=bundle,
@@ -146,6 +147,20 @@ def read_job(
         error=error,
         environment={**app.environment, **taak.texts("environment")},
     )
+    _warn_types(taak)
+    if job.script and (missing := lack(job, settings=app.host.settings)):
+        where = f"{place.folder}/{job.script}"
+        problems.append(Problem(where, missing, warning=True, owner=place.owner))
+    return job
+
+
+def _warn_types(taak: Fields) -> None:
+    """Warn of values that are ignored because they are of another type."""
+    for name, kind in (("restart_backoff", bool), ("python", str)):
+        value = taak.raw(name)
+        if value is not None and not isinstance(value, kind):
+            told = f"must be {_JSON_WORDS[kind]}, not {shown(value)}; it is ignored"
+            taak.complain(told, name, warning=True)
 
 
 def script_folder(index: Index, folder: str) -> str:

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from sandbox.interpreters import command, find_python
 from sandbox.output import OutputSink
 from sandbox.spec import Exit, SandboxSpec
 from scheduler.errors import SchedulerError
 from scheduler.functions import Job, key
 from scheduler.job_environment import Occasion, job_environment, split_arguments
 from scheduler.job_folders import JobFolders
-from scheduler.job_settings import JobSettings
+from scheduler.job_interpreter import start_command
 from scheduler.working_copy import InPlace, WorkingCopy
 
 
@@ -117,12 +115,8 @@ class JobPrograms:
         if not script.is_file():
             raise ScriptVanishedError(f"The script {job.script} is no longer in {working}.")
         path = self.inherited.get("PATH", os.defpath)
-        start = command(
-            script,
-            split_arguments(occasion.arguments),
-            which=partial(shutil.which, path=path),
-            python=self._python(job) or find_python(path) or "",
-        )
+        arguments = split_arguments(occasion.arguments)
+        start = start_command(job, script, arguments, settings=self.settings, path=path)
         environment = job_environment(
             job,
             occasion,
@@ -150,11 +144,6 @@ class JobPrograms:
         working, change = copy.prepare(job.folder)
         _allow_execution(working / job.script)
         return working, change
-
-    def _python(self, job: Job) -> str:
-        ours = job.settings.get("taak")
-        chosen = ours.get("python") if isinstance(ours, Mapping) else None
-        return chosen if isinstance(chosen, str) else JobSettings.of(job, self.settings).python
 
 
 def same_program(old: Job, new: Job) -> bool:

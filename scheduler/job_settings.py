@@ -8,9 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from scheduler.app_settings import is_true, lookup
 from scheduler.functions import Job
+
+
+def own_setting(job: Job, name: str) -> Any:
+    """Return what `"taak": {name: …}` of settings.job says, spelled with or without "_"."""
+    ours = job.settings.get("taak")
+    if not isinstance(ours, Mapping):
+        return None
+    wanted = _plain(name)
+    return next((value for key, value in ours.items() if _plain(key) == wanted), None)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
 
 
 @dataclass(frozen=True, slots=True)

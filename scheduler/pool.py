@@ -16,7 +16,7 @@ from sandbox.errors import SandboxDiedError
 from sandbox.output import Stream
 from sandbox.worker import Worker
 from scheduler.alarms import Alarms
-from scheduler.deadlines import CallTimedOutError, Deadlines
+from scheduler.deadlines import Deadlines
 from scheduler.errors import BusyError
 from scheduler.function_logs import FunctionLogs
 from scheduler.functions import Function
@@ -24,8 +24,6 @@ from scheduler.live_bundle import LiveBundle
 from scheduler.pool_growth import Growth
 from scheduler.pool_state import TRANSITIONS, PoolState
 from scheduler.prefetch import Prefetch
-
-__all__ = ["CallTimedOutError", "Pool"]
 
 _MAX_ATTEMPTS = 3  # of a call that never began
 _LOAD_FAILED = 2

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from scheduler.file_index import Entry, FileChangedError, Index, content_digest
 from scheduler.precompile import byte_code_path, compile_files
+from scheduler.release_reading import read_release
 
 _log = logging.getLogger("taak.releases")
 
@@ -71,6 +72,21 @@ class Releases:
         self._latest = Release(index.digest, root, index)
         return self._latest
 
+    def find(self, digest: str, likely: Index | None) -> Release | None:
+        """Return a release of an earlier process if it is there and whole; a damaged one goes.
+
+        `likely` are files with digests of which the release may be a copy: then it is not read.
+        """
+        root = self._folder / digest
+        if not digest or not root.is_dir():
+            return None
+        index = read_release(root, digest, likely)
+        if index is None:
+            self._discard(digest)
+            return None
+        self._latest = Release(digest, root, index)
+        return self._latest
+
     def pin(self, digest: str) -> None:
         """Keep a release until it is unpinned as often."""
         with self._lock:
@@ -100,6 +116,10 @@ class Releases:
         for name in doomed:
             self._remove(self._folder / f"{_DOOMED}{name}")
         return sorted(doomed)
+
+    def _discard(self, name: str) -> None:
+        os.rename(self._folder / name, self._folder / f"{_DOOMED}{name}")
+        self._remove(self._folder / f"{_DOOMED}{name}")
 
     def _build(self, index: Index, root: Path) -> None:
         staging = self._folder / f"{_STAGING}{uuid.uuid4().hex}"

@@ -6,9 +6,8 @@ are written to be started again and again. Only a job that keeps failing waits l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from scheduler.functions import Job
+from scheduler.job_settings import own_setting
 
 HEALTHY_S = 120.0
 #: A longer wait than this helps nobody, unless the user set one.
@@ -29,9 +28,7 @@ class RestartDelay:
     @classmethod
     def of(cls, job: Job) -> RestartDelay:
         """Return the delays of a job; `"taak": {"restart_backoff": false}` keeps to Kudu's."""
-        ours = job.settings.get("taak")
-        off = isinstance(ours, Mapping) and ours.get("restart_backoff") is False
-        return cls(backs_off=not off)
+        return cls(backs_off=own_setting(job, "restart_backoff") is not False)
 
     def after_end(self, *, ok: bool, lived_s: float, restart_s: float) -> float:
         """Return the wait after a process that lived so long."""

@@ -46,6 +46,7 @@ class SiteFiles:
         self._clock = clock
         self._settle_s = settle_s
         self._patience_s = patience_s
+        self._read: Index | None = None  # what was read last, with digests
         self._known: Index | None = None  # of the newest release, with digests
 
     def outer_roots(self, settings: Mapping[str, str]) -> Sequence[JobRoot]:
@@ -55,6 +56,24 @@ class SiteFiles:
     async def look(self, settings: Mapping[str, str]) -> Index:
         """Return what the files are now, without reading them."""
         return await asyncio.to_thread(self._scan, self.outer_roots(settings))
+
+    async def survey(self, settings: Mapping[str, str]) -> Index | None:
+        """Return what the files are now, with their contents; None if they cannot be read now.
+
+        Nobody waits for writers here: it serves for a comparison with what was deployed.
+        """
+        try:
+            seen = await self.look(settings)
+            self._read = await asyncio.to_thread(with_digests, seen)
+        except (OSError, FileChangedError):
+            return None
+        return self._read
+
+    async def earlier(self, digest: str, likely: Index | None) -> Release | None:
+        """Return a whole release of an earlier process; `likely` is the site as it is now."""
+        release = await asyncio.to_thread(self._releases.find, digest, likely)
+        self._known = release.index if release else None
+        return release
 
     async def release(self, seen: Index, settings: Mapping[str, str]) -> Release:
         """Return the release of the files once they are quiet.
@@ -113,6 +132,7 @@ class SiteFiles:
         return merged(site, {root.folder: scan(root.live, skip=skip) for root in outer})
 
     def _build(self, seen: Index) -> Release:
-        release = self._releases.build(with_digests(seen, self._known))
+        self._read = with_digests(seen, self._read)
+        release = self._releases.build(self._read)
         self._known = release.index
         return release

@@ -7,11 +7,16 @@ already, is listed as a problem and does not stop the others.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from scheduler.catalog import label
 from scheduler.functions import AppDefinition, Problem, key
+
+#: How the guest ends the line of an error of one of the app's files.
+_PLACE = re.compile(r"(?P<what>.*) \((?P<file>[^()]+), line (?P<line>\d+)\)")
 
 
 def losses(serving: AppDefinition, problems: Iterable[Problem]) -> list[Problem]:
@@ -34,9 +39,19 @@ def owned(problems: Iterable[Problem], coming: AppDefinition) -> list[Problem]:
     """Return the problems with their functions named, for those that only name the script."""
     owners = {function.script_file: function.name for function in coming.functions}
     return [
-        problem if problem.owner else replace(problem, owner=owners.get(problem.where, ""))
+        _placed(problem if problem.owner else replace(problem, owner=owners.get(problem.where, "")))
         for problem in problems
     ]
+
+
+def _placed(problem: Problem) -> Problem:
+    """Return the problem at the file and line that its first line ends with, if it does."""
+    first, *rest = problem.message.split("\n", 1)
+    found = _PLACE.fullmatch(first)
+    if problem.line or found is None or os.path.isabs(found["file"]):
+        return problem
+    message = "\n".join([found["what"], *rest])
+    return replace(problem, where=found["file"], line=int(found["line"]), message=message)
 
 
 def inherited(serving: AppDefinition, coming: AppDefinition) -> list[Problem]:

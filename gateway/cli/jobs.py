@@ -60,14 +60,10 @@ def trigger(
 
 
 def _fire_function(session: Session, name: str) -> None:
-    """Fire a function of that name; a name of nothing is the job's own 404."""
+    """Fire a function of that name; whatever else has the name is told with its verb."""
     path = f"/v1/functions/{segment(name)}"
     if session.client.find(path) is None:
-        raise CliError(
-            f"no triggered job and no function is called {name!r}",
-            ExitCode.NOT_FOUND,
-            hint="taak list shows what is deployed; a continuous job is started with taak start",
-        )
+        raise _not_fired(session, name)
     answer = session.client.post(f"{path}/invoke", {})
     line = f"{name}: {answer.get('ending')} {answer.get('invocation_id', '')}"
     ids = [str(answer.get("invocation_id", ""))]
@@ -75,6 +71,21 @@ def _fire_function(session: Session, name: str) -> None:
     if answer.get("ending") != "succeeded":
         reason = answer.get("error") or answer.get("ending")
         raise CliError(f"{name} failed: {reason}", ExitCode.RUN_FAILED)
+
+
+def _not_fired(session: Session, name: str) -> CliError:
+    job = session.client.find(f"/v1/jobs/continuous/{segment(name)}")
+    if job is None:
+        message = f"no triggered job and no function is called {name!r}"
+        hint = "taak list shows what is deployed"
+        return CliError(message, ExitCode.NOT_FOUND, hint=hint)
+    state = job.get("state") or "unknown"
+    verb_for = "restart" if job.get("pid") else "start"
+    return CliError(
+        f"{name!r} is a continuous job ({state}): it runs all the time and is not triggered",
+        ExitCode.CONFLICT,
+        hint=f"to run it anew: taak {verb_for} {name}; what it says: taak logs {name}",
+    )
 
 
 def _wait_for_end(session: Session, run_id: int, timeout_s: float) -> dict[str, Any]:

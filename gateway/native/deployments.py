@@ -43,7 +43,10 @@ async def get_deployment(platform: Platform, request: web.Request) -> web.Respon
     wanted = request.match_info["id"]
     deployment = await platform.store.get_deployment(wanted)
     if deployment is None:
-        raise NotFoundError(f"there is no deployment {wanted!r}; it may have been pruned")
+        raise NotFoundError(
+            f"there is no deployment {wanted!r}; it may have been pruned",
+            hint="list them: taak deployments, or GET /v1/deployments",
+        )
     return answer(deployment_shape(deployment))
 
 

@@ -132,7 +132,10 @@ async def _run(platform: Platform, request: web.Request) -> Run:
         raise BadRequestError(f"{text!r} is no run id: /v1/runs takes the number of a run")
     run = await platform.store.get_run(int(text))
     if run is None:
-        raise NotFoundError(f"there is no run {text}; it may have been pruned")
+        raise NotFoundError(
+            f"there is no run {text}; it may have been pruned",
+            hint="list them: taak runs, or GET /v1/runs",
+        )
     return run
 
 

@@ -300,6 +300,16 @@ class TestJobs:
         fake.answer("POST /v1/functions/cleanup/invoke", {"ending": "succeeded"})
         assert taak("trigger", "cleanup").code == 0
 
+    @pytest.mark.parametrize(("pid", "verb"), [(4711, "restart"), (None, "start")])
+    def test_trigger_of_a_continuous_job(self, fake, taak, pid, verb):
+        """It is told what it is, how it is, and which verb helps."""
+        job = {"name": "mail", "kind": "continuous", "state": "Running", "pid": pid}
+        fake.answer("GET /v1/jobs/continuous/mail", job)
+        done = taak("trigger", "mail")
+        assert done.code == ExitCode.CONFLICT
+        assert "'mail' is a continuous job (Running)" in done.err
+        assert f"taak {verb} mail" in done.err
+
     def test_trigger_nothing(self, fake, taak):
         """Exit 4 with the way to find the name."""
         done = taak("trigger", "nobody")

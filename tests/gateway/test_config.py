@@ -152,6 +152,17 @@ class TestMistakes:
         assert "known: site, home" in told[2]
         assert "port" in told[3]
 
+    @pytest.mark.parametrize(
+        ("text", "value"), [("true", True), ("false", False), ('"off"', False)]
+    )
+    def test_a_switch_in_the_file_may_be_a_boolean(self, tmp_path: Path, text: str, value: bool):
+        """TOML has a word for it; where a number is meant, it is still a mistake."""
+        file = tmp_path / "x.toml"
+        file.write_text(f"fast_lane = {text}")
+        assert load({}, {}, file).fast_lane is value
+        file.write_text("port = true")
+        assert "port: give a text or a number" in mistakes({}, {}, file)[0]
+
     def test_a_named_file_must_be_there_and_be_toml(self, tmp_path: Path):
         """--config nowhere is a mistake, and so is a file that cannot be parsed."""
         (absent,) = mistakes({}, {}, tmp_path / "absent.toml")

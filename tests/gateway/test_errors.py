@@ -34,6 +34,12 @@ def test_status_of_each_cause(error, status, code):
     assert (told.status, told.code, told.detail) == (status, code, str(error))
 
 
+def test_a_failure_may_bring_a_hint_of_its_own():
+    """Where to look depends on what was looked for."""
+    assert answer_for(errors.NotFoundError("n", hint="GET /v1/x")).hint == "GET /v1/x"
+    assert "/v1/functions" in answer_for(errors.NotFoundError("n")).hint
+
+
 def test_every_scheduler_error_is_in_the_table():
     """A new kind of error without an answer of its own is noticed here."""
     kinds = [each for each in vars(errors).values() if isinstance(each, type)]

@@ -222,6 +222,8 @@ async def test_deployments(platform):
         assert ([item["id"] for item in rest["items"]], rest["cursor"]) == (["d0"], None)
         one = await (await client.get("/v1/deployments/d1")).json()
         assert (one["state"], one["added"]) == ("live", ["hello"])
-        assert (await client.get("/v1/deployments/d9")).status == 404
+        missing = await client.get("/v1/deployments/d9")
+        assert missing.status == 404
+        assert "GET /v1/deployments" in (await missing.json())["hint"]
         done = await (await client.post("/v1/deployments:reconcile")).json()
         assert (done["reason"], platform.deployments.reasons) == ("requested", ["requested"])

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -263,7 +264,9 @@ class Platform:
             # Other lines may hold the word "ready" too; the start screen's last one means it.
             if "taak is ready" in line:
                 self._ready.set()
-        self._ready.set()  # it ended: start() looks at the process next
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(READY_S)  # its output ends a moment before itself
+        self._ready.set()  # start() looks at the process next
 
 
 def _spelled(headers: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from real.platform import KEY, ROOT, Platform
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.core]
 
 
 @pytest.fixture

@@ -136,6 +136,26 @@ async def test_500_files_are_one_reason(tmp_path):
         assert "later.py" in await watched.next()
 
 
+async def test_the_beginning_of_the_watch_is_no_change(tmp_path):
+    """A file saved just then is told by its name alone, however many events its writing made."""
+    told = asyncio.Queue()
+    watch = FolderWatch(tmp_path, [], told.put, settle_s=0.1, rescan_s=60)
+    made = watch._renewed
+
+    def renewed(*args):
+        kernel = made(*args)
+        (tmp_path / "a.py").write_text("x = 1")
+        return kernel
+
+    watch._renewed = renewed
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(watch.run())
+        async with asyncio.timeout(10):
+            reason = await told.get()
+        running.cancel()
+    assert reason == f"{WATCHED}a.py"
+
+
 async def test_queue_overflow_is_a_reason(tmp_path):
     """The kernel lost events: watchdog only logs it, and that is heard."""
     async with watching(tmp_path) as watched:

@@ -165,6 +165,7 @@ def test_platform_busy(site: Path, start_platform, tmp_path: Path) -> None:
     history = platform.kudu("GET", "/api/triggeredwebjobs/long/history").json()["runs"]
     assert [run["status"] for run in history] == ["Aborted"]
     assert platform.v1("/jobs/triggered/long/run", {})["state"] in {"initializing", "running"}
+    platform.kill()  # in order, it would wait for that run
 
 
 def test_an_ordered_stop_answers_what_runs_and_exits_0(sleeper: Platform, tmp_path: Path) -> None:

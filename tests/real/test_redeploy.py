@@ -108,7 +108,7 @@ def test_no_call_sees_a_mix_of_two_releases(two_files: Path, start_platform) -> 
 def test_a_broken_edit_is_refused_and_the_last_good_version_serves(
     two_files: Path, start_platform
 ) -> None:
-    """The reason names file and line; the mended file goes live."""
+    """The reason names file and line of the app; the mended file goes live."""
     platform = start_platform()
     two_files.write_text("def main(req):\n    return (\n")
     refused = platform.wait_until(
@@ -119,11 +119,73 @@ def test_a_broken_edit_is_refused_and_the_last_good_version_serves(
     )
     assert platform.get("/api/two").text == "v1 v1"
     [problem] = refused["problems"]
-    assert problem["where"] == "two/__init__.py"
+    assert (problem["where"], problem["line"]) == ("two/__init__.py", 2)
     assert "SyntaxError" in problem["message"]
-    assert "line 2" in problem["message"]
+    assert "releases" not in str(refused)
     two_files.write_text(TWO_FILES.replace("v1", "v5"))
     platform.wait_until(lambda: platform.get("/api/two").text == "v5 v1", what="the mended version")
+
+
+def test_a_site_that_broke_while_the_platform_was_down(two_files: Path, start_platform) -> None:
+    """After the restart the last good version serves, the refusal is told, a mended file serves."""
+    platform = start_platform()
+    live = platform.v1("/deployments")["items"]
+    platform.stop()
+    two_files.write_text("import no_such_module\ndef main(req):\n    return 'x'\n")
+    platform.lines.clear()
+    platform.start()
+    assert platform.get("/api/two").text == "v1 v1"
+    refused, *before = platform.v1("/deployments")["items"]
+    assert (refused["state"], refused["reason"]) == ("refused", "start")
+    assert before == live
+    [problem] = refused["problems"]
+    assert (problem["where"], problem["line"]) == ("two/__init__.py", 1)
+    assert "no_such_module" in problem["message"]
+    assert "the site as it is now was refused" in platform.told()
+    assert "no_such_module" in platform.told()
+    platform.restart(kill=True)
+    assert platform.get("/api/two").text == "v1 v1"
+    two_files.write_text(TWO_FILES.replace("v1", "v5"))
+    platform.wait_until(lambda: platform.get("/api/two").text == "v5 v1", what="the mended version")
+
+
+def test_a_site_that_changed_while_the_platform_was_down(two_files: Path, start_platform) -> None:
+    """A good change goes live at the start; without one the restart is no deployment."""
+    site = two_files.parent.parent
+    told = site.with_name("told")
+    job = "echo {} >> {}; sleep 99"
+    apps.job(site, "continuous", "mail", "run.sh", job.format("old", told))
+    platform = start_platform()
+    platform.wait_until(told.exists)
+    live = platform.v1("/deployments")["items"]
+    platform.restart()
+    assert platform.get("/api/two").text == "v1 v1"
+    assert platform.v1("/deployments")["items"] == live
+    platform.stop()
+    told.unlink()
+    two_files.write_text(TWO_FILES.replace("v1", "v5"))
+    apps.job(site, "continuous", "mail", "run.sh", job.format("new", told))
+    platform.start()
+    assert platform.get("/api/two").text == "v5 v1"
+    newest = platform.v1("/deployments")["items"][0]
+    assert (newest["reason"], newest["changed"]) == ("start", ["two", "continuous/mail"])
+    platform.wait_until(lambda: told.exists() and told.read_text())
+    assert told.read_text() == "new\n"
+
+
+def test_a_load_error_is_told_once_on_the_screen(site: Path, start_platform) -> None:
+    """In the table, with its place; the path of the release is nowhere."""
+    apps.function(site, "imports", "import no_such_module\ndef main(req):\n    return 'x'\n")
+    platform = start_platform()
+    text = "".join(platform.lines)
+    screen = text[text.index("FUNCTION") :]
+    assert screen.count("no_such_module") == 1
+    assert "(imports/__init__.py, line 1)" in screen
+    assert platform.get("/api/imports").status == 500
+    logged = str(platform.v1("/functions/imports/logs")["items"])
+    assert "imports/__init__.py" in logged
+    listed = str(platform.v1("/functions"))
+    assert f"{platform.home}/releases" not in text + logged + listed.replace("'bundle'", "")
 
 
 def test_routes_and_functions_come_and_go_without_a_restart(site: Path, start_platform) -> None:

@@ -8,7 +8,16 @@ import signal
 from pathlib import Path
 
 import pytest
-from real.sandboxes import alive, answer, bound_zygote, call, launchers, ready_worker, until
+from real.sandboxes import (
+    Watcher,
+    alive,
+    answer,
+    bound_zygote,
+    call,
+    launchers,
+    ready_worker,
+    until,
+)
 
 from sandbox.errors import ProtocolBrokenError, SandboxDiedError, SpawnFailedError
 from sandbox.worker import WorkerState
@@ -92,8 +101,50 @@ async def test_a_module_that_does_not_load_is_an_answer(tmp_path: Path) -> None:
 async def test_a_module_that_ends_the_process_is_an_error(tmp_path: Path) -> None:
     """os._exit at import fails the bind instead of leaving it waiting."""
     async with launchers() as both:
-        with pytest.raises(SpawnFailedError, match="ended while it imported"):
+        with pytest.raises(SpawnFailedError, match=r"while it imported .*\(exit code 3\)"):
             await bound_zygote(both, tmp_path, "import os; os._exit(3)")
+
+
+async def test_a_worker_that_ends_before_it_serves_says_how(tmp_path: Path) -> None:
+    """os._exit in a late import: the worker counts as a failed start, with the exit's facts."""
+    async with launchers() as both:
+        zygote, _ = await bound_zygote(both, tmp_path, "import os; os._exit(3)", import_here=False)
+        watcher = Watcher()
+        worker = zygote.fork("f", watcher)
+        async with asyncio.timeout(5):
+            assert await watcher.is_gone == []
+        assert worker.failed_start
+        assert worker.facts == "exit code 3"
+        assert zygote.alive
+
+
+async def test_a_zygote_that_does_not_read_is_given_up(tmp_path: Path) -> None:
+    """Stopped by a signal: forks that it never takes end, each told once, and it is not alive."""
+    async with launchers() as both:
+        zygote, _ = await bound_zygote(both, tmp_path, HELLO)
+        os.kill(zygote.pid, signal.SIGSTOP)
+        watchers = []
+        while zygote.alive:
+            watchers.append(Watcher())
+            zygote.fork("f", watchers[-1])
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*(w.is_gone for w in watchers)) == [[]] * len(watchers)
+        with pytest.raises(SpawnFailedError, match="gone"):
+            zygote.fork("f", Watcher())
+
+
+async def test_the_ordered_end_of_a_sandbox_is_no_loss(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its init says how the zygote ended, whoever of both hears of the end first."""
+    async with launchers() as both:
+        for _ in range(5):
+            zygote, _ = await bound_zygote(both, tmp_path, HELLO)
+            await ready_worker(zygote)
+            zygote.kill()
+            async with asyncio.timeout(5):
+                assert await zygote.ended != (None, None)
+    assert "was killed" not in caplog.text
 
 
 async def test_prints_and_raw_output_are_told_apart_and_named(tmp_path: Path) -> None:

@@ -6,16 +6,19 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from scheduler import file_index, releases
 from scheduler.catalog import Catalog
 from scheduler.deployment import TRANSITIONS, WATCHED, DeploymentState
 from scheduler.deployments import Deployments
 from scheduler.errors import UnavailableError
 from scheduler.functions import JobKind, Problem
 from scheduler.releases import Releases
+from scheduler.store.port_app import ConfigValue, DeploymentPage
 
 LIVE, REFUSED = DeploymentState.LIVE, DeploymentState.REFUSED
 SAVED = f"{WATCHED}saved"
@@ -46,13 +49,33 @@ class Store:
 
     def __init__(self):
         self.records = []
+        self.config = {}
         self.down = False
 
     async def record_deployment(self, deployment):
-        if self.down:
-            raise UnavailableError("disk full")
+        self._answer()
         self.records.append(deployment)
         return deployment
+
+    async def deployments(self, _limit=50, cursor=None):
+        """Return one record a page, so that every reader has to turn pages."""
+        self._answer()
+        rows = sorted({r.id: r for r in self.records}.values(), key=lambda r: r.id, reverse=True)
+        at = int(cursor or 0)
+        return DeploymentPage(rows[at : at + 1], str(at + 1) if at + 1 < len(rows) else None)
+
+    async def get_config(self, key):
+        self._answer()
+        return self.config.get(key)
+
+    async def put_config(self, key, value, _expected_rev=None):
+        self._answer()
+        self.config[key] = ConfigValue(value, 1)
+        return 1
+
+    def _answer(self):
+        if self.down:
+            raise UnavailableError("disk full")
 
 
 class Site:
@@ -62,15 +85,18 @@ class Site:
         self.root = root / "wwwroot"
         self.root.mkdir()
         self.home = root / "home"
-        self.catalog = Catalog()
         self.store = Store()
         self.clock = LaterClock()
         self.settings = {}
         self.prepared = []
         self.failing = {}
+        self._begin(self.root)
+
+    def _begin(self, root):
+        self.catalog = Catalog()
         self.releases = Releases(self.home, precompile=lambda _: None)
         self.deployments = Deployments(
-            self.root,
+            root,
             self.home,
             self.catalog,
             self.releases,
@@ -79,6 +105,13 @@ class Site:
             settings=self.settings,
             clock=self.clock,
         )
+
+    async def restart(self, root=None):
+        """Begin a new life of the platform; return what it serves before it looks at the site."""
+        self._begin(root or self.root)
+        await self.deployments.open()
+        self.decided = await self.deployments.resume()
+        return self.deployments.current
 
     async def _prepare(self, current, coming):
         """Fail as the import of a worker does, for each changed function that is to fail."""
@@ -536,3 +569,196 @@ async def test_open_takes_over_earlier_releases(site, tmp_path):
     live = await again.reconcile("start")
     assert live.digest == (await site.deployments.history(1))[0].digest
     assert len(site.releases.names()) == 5
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Return the paths of the files whose content is read."""
+    read = []
+    plain = file_index.content_digest
+
+    def counted(entry, copy_to=None):
+        read.append(entry.source)
+        return plain(entry, copy_to)
+
+    monkeypatch.setattr(file_index, "content_digest", counted)
+    monkeypatch.setattr(releases, "content_digest", counted)
+    return read
+
+
+async def test_restart_on_an_unchanged_site(site, reads):
+    """It serves from the same release; nothing is recorded, and every file is read once."""
+    site.function("hello")
+    site.file("jobs/triggered/report/run.sh")
+    site.file("shared/a.txt", "a")
+    (site.root / "link.txt").symlink_to("shared/a.txt")
+    (site.root / "away").symlink_to("/etc/hostname")
+    outer = site.home / "site/jobs/continuous/mail"
+    outer.mkdir(parents=True)
+    (outer / "run.sh").write_text("echo")
+    first = await site.deploy()
+    records = list(site.store.records)
+    reads.clear()
+    resumed = await site.restart()
+    assert resumed == first
+    assert site.decided
+    assert site.names == ["hello"]
+    assert site.catalog.function("hello").bundle.root == site.home / "releases" / first.digest
+    assert await site.deployments.reconcile("start") is resumed
+    assert await site.deploy(f"{WATCHED}rescan") is resumed
+    assert site.deployments.current is resumed
+    assert site.store.records == records
+    assert site.catalog.generation == 1
+    assert len(reads) == len(set(reads)) == 5
+    assert not any("releases" in path for path in reads)
+    assert [p.where for p in site.catalog.definition.problems] == ["away"]
+
+
+@pytest.mark.parametrize("manifest", ["{", None])
+async def test_restart_on_a_broken_site(site, manifest):
+    """The last good one serves, the refusal is recorded once, and mending deploys."""
+    site.function("hello", "x = 1")
+    first = await site.deploy()
+    site.function("hello", "import x", manifest)
+    assert await site.restart() == first
+    site.failing["hello"] = "ImportError: x"
+    refused = await site.deployments.reconcile("start")
+    assert refused.state is REFUSED
+    assert [p.owner for p in refused.problems] == ["hello"]
+    assert site.deployments.current == first
+    root = site.catalog.function("hello").bundle.root
+    assert (root / "hello/__init__.py").read_text() == "x = 1"
+    assert await site.deploy(f"{WATCHED}rescan") is refused
+    site.failing = {}
+    site.function("hello", "x = 2")
+    assert (await site.deploy()).changed == ("hello",)
+
+
+async def test_second_restart_goes_back_behind_the_refusal(site):
+    """What is looked for is what served, however many attempts were refused since."""
+    site.function("hello", "x = 1")
+    first = await site.deploy()
+    for number in range(7):
+        site.function("hello", manifest="{" * (number + 1))
+        await site.deploy()
+    assert await site.restart() == first
+    assert (await site.deployments.reconcile("start")).state is REFUSED
+    assert await site.restart() == first
+
+
+async def test_restart_on_a_missing_site(site):
+    """The folder is not mounted yet: what served goes on."""
+    site.function("hello")
+    first = await site.deploy()
+    site.root.rename(site.root.parent / "moved")
+    assert await site.restart() == first
+    assert (await site.deployments.reconcile("start")).state is REFUSED
+    assert site.names == ["hello"]
+
+
+async def test_restart_on_a_changed_site(site, reads):
+    """The new one goes live after the old one; only what changed is new, and is read again."""
+    site.function("hello")
+    site.function("other")
+    first = await site.deploy()
+    site.function("hello", "x = 2")
+    site.prepared.clear()
+    reads.clear()
+    assert await site.restart() == first
+    assert not site.decided
+    assert len([path for path in reads if "releases" in path]) == 2  # the other is not read
+    live = await site.deployments.reconcile("start")
+    assert (live.state, live.reason, live.changed) == (LIVE, "start", ("hello",))
+    assert site.prepared == [["hello", "other"], ["hello"]]
+    assert await site.deployments.history() == [live, first]
+
+
+async def test_an_edit_that_looks_the_same_is_found_at_a_restart(site):
+    """Size and time were kept: the release is whole, and the site is not what served."""
+    site.function("hello", "x = 1")
+    first = await site.deploy()
+    file = site.root / "hello/__init__.py"
+    before = file.stat()
+    file.write_text("x = 2")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert await site.restart() == first
+    assert (await site.deployments.reconcile("start")).changed == ("hello",)
+
+
+@pytest.mark.parametrize("harm", ["changed", "gone", "cut", "more"])
+async def test_damaged_release_is_skipped(site, harm, caplog):
+    """It is told and made anew from the site; nothing of it serves."""
+    site.function("hello", "x = 1")
+    first = await site.deploy()
+    root = site.home / "releases" / first.digest
+    file = root / "hello/__init__.py"
+    if harm == "gone":
+        shutil.rmtree(root)
+    elif harm == "more":
+        (root / "hello/more.py").write_text("x")
+    else:
+        file.write_text("" if harm == "cut" else "x = 3")
+    assert await site.restart() is None
+    assert "gone or damaged" in caplog.text
+    assert site.names == []
+    live = await site.deployments.reconcile("start")
+    assert (live.state, live.digest) == (LIVE, first.digest)
+    assert file.read_text() == "x = 1"
+    assert sorted(os.listdir(root / "hello")) == ["__init__.py", "function.json"]
+
+
+async def test_another_site_in_the_same_home_is_not_resumed(site, tmp_path):
+    """Its functions are no part of this app."""
+    site.function("hello")
+    await site.deploy()
+    (tmp_path / "other").mkdir()
+    assert await site.restart(tmp_path / "other") is None
+    live = await site.deployments.reconcile("start")
+    assert (live.state, site.names) == (LIVE, [])
+    assert await site.restart() is None
+
+
+async def test_store_that_is_down_does_not_stop_a_start(site, caplog):
+    """What served last is not known then; the site is."""
+    site.function("hello")
+    await site.deploy()
+    site.store.down = True
+    assert await site.restart() is None
+    assert "not known" in caplog.text
+    assert (await site.deployments.reconcile("start")).state is LIVE
+
+
+async def test_release_that_cannot_be_prepared_is_skipped(site, caplog):
+    """No worker is to be had for it: the site is tried as at a first start."""
+    site.function("hello")
+    await site.deploy()
+    prepare = site._prepare
+
+    async def fail(_current, _coming):
+        raise UnavailableError("no memory")
+
+    site._prepare = fail
+    assert await site.restart() is None
+    assert "cannot serve: .: no memory" in caplog.text
+    site.deployments._prepare = prepare
+    assert (await site.deployments.reconcile("start")).state is LIVE
+
+
+async def test_changed_settings_are_seen_at_a_restart(site):
+    """The same files under other settings serve with these at once."""
+    site.function("hello")
+    first = await site.deploy()
+    site.settings["A"] = "1"
+    assert await site.restart() == first
+    assert site.catalog.function("hello").environment == {"A": "1"}
+    assert (await site.deployments.reconcile("start")).id == first.id
+
+
+async def test_an_import_error_stands_at_its_line(site):
+    """The guest names the app's file; the problem is there, and its text does not repeat it."""
+    site.function("hello")
+    site.file("shared/util.py")
+    site.failing["hello"] = "KeyError: 'x' (shared/util.py, line 3)\nTraceback"
+    problem = (await site.deploy()).problems[0]
+    assert (problem.where, problem.line, problem.owner) == ("shared/util.py", 3, "hello")
+    assert str(problem) == "shared/util.py:3: import: KeyError: 'x'\nTraceback"

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from scheduler.functions import JobKind
+from scheduler.job_interpreter import start_command
 from scheduler.job_manifest import JobRoot, choose_script, job_roots, outer_job_roots
 from scheduler.manifest import read_app
+from scheduler.restart_delay import RestartDelay
 
 
 @pytest.fixture
@@ -209,3 +211,49 @@ def test_roots(tmp_path):
     assert roots(WEBJOBS_ROOT_PATH="%X%/jobs", X="d") == (["d/jobs", "jobs"], [secondary])
     assert roots(WEBJOBS_ROOT_PATH=str(other)) == (["jobs"], [other, secondary])
     assert roots(WEBJOBS_ROOT_PATH="../other") == (["jobs"], [other, secondary])
+
+
+@pytest.mark.parametrize("names", [("restart_backoff", "python"), ("restartBackoff", "Python")])
+def test_own_settings_of_a_job(job, names):
+    """They are known, spelled both ways, and do what they say."""
+    backoff, python = names
+    found, problems = job({"run.py": "", "settings.job": {"taak": {backoff: False, python: "sh"}}})
+    assert problems == []
+    assert RestartDelay.of(found)._backs_off is False
+    assert start_command(found, found.folder / "run.py", (), settings={}, path="/bin").argv[0] == (
+        "/bin/sh"
+    )
+
+
+def test_own_settings_of_another_type_are_told(job):
+    """They are ignored, as the rest of settings.job is."""
+    wrong = {"taak": {"restart_backoff": "no", "python": 3}}
+    _found, problems = job({"run.sh": "", "settings.job": wrong})
+    assert [problem.rpartition(": ")[2] for problem in problems] == [
+        'must be true or false, not "no"; it is ignored',
+        "must be a text, not 3; it is ignored",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (
+            "run.cmd",
+            "cannot run on this platform yet. Write the same steps in a run.sh",
+        ),
+        ("run.bat", "batch files cannot run"),
+        ("run.php", "needs `php`, which is not on PATH. Install PHP: apt install php-cli."),
+        ("run.py", "needs `python3`, which is not on PATH. Install Python 3"),
+        ("run.sh", ""),
+    ],
+)
+def test_a_script_that_nothing_runs_here_is_told(job, monkeypatch, tmp_path, script, told):
+    """A warning with the fix, at the script: it stops nothing, for the machine may be mended."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found, problems = job({script: ""})
+    assert found.error == ""
+    assert len(problems) == bool(told)
+    for problem in problems:
+        assert problem.startswith(f"App_Data/jobs/triggered/report/{script}: ")
+        assert told in problem

@@ -1,0 +1,47 @@
+"""What runs a job's script on this machine, and what is missing if nothing does.
+
+Asked at each start, and when a job is read: then what is missing is a warning and no mistake,
+because somebody may install it later. Starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from sandbox.interpreters import Command, MissingInterpreterError, command, find_python
+from scheduler.functions import Job
+from scheduler.job_settings import JobSettings, own_setting
+
+
+def start_command(
+    job: Job, script: Path, arguments: Sequence[str], *, settings: Mapping[str, str], path: str
+) -> Command:
+    """Return how to start the script; MissingInterpreterError if nothing on the path runs it."""
+    python = ""
+    if script.suffix.lower() == ".py":
+        python = _python(job, settings) or find_python(path) or ""
+    return command(script, arguments, which=partial(shutil.which, path=path), python=python)
+
+
+def lack(job: Job, *, settings: Mapping[str, str], path: str | None = None) -> str:
+    """Return what this machine lacks for the job and what helps; empty if it can start."""
+    script = job.folder / job.script
+    if script.suffix.lower() == ".exe" and not os.access(script, os.X_OK):
+        return ""  # made executable in the copy that it runs in; what it is, its start tells
+    path = os.environ.get("PATH", os.defpath) if path is None else path
+    try:
+        start_command(job, script, (), settings=settings, path=path)
+    except MissingInterpreterError as error:
+        return str(error)
+    except OSError:
+        return ""  # unreadable or gone: that is told when it is started
+    return ""
+
+
+def _python(job: Job, settings: Mapping[str, str]) -> str:
+    chosen = own_setting(job, "python")
+    return chosen if isinstance(chosen, str) else JobSettings.of(job, settings).python
