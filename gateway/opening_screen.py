@@ -60,7 +60,7 @@ async def _refusal(platform: Platform) -> list[str]:
     newest = await platform.deployments.history(1)
     if not newest or newest[0].state is not DeploymentState.REFUSED:
         return []
-    reasons = [f"  {problem}" for problem in newest[0].problems]
+    reasons = [f"  {problem}" for problem in newest[0].problems if not problem.warning]
     return ["the site as it is now was refused; the last good release serves:", *reasons]
 
 

@@ -36,7 +36,7 @@ def lack(job: Job, *, settings: Mapping[str, str], path: str | None = None) -> s
     try:
         start_command(job, script, (), settings=settings, path=path)
     except MissingInterpreterError as error:
-        return str(error)
+        return str(error).removeprefix(f"{script.name}: ")  # the place says it
     except OSError:
         return ""  # unreadable or gone: that is told when it is started
     return ""

@@ -60,7 +60,7 @@ class Growth:
             try:
                 await self._arrival()
             except SpawnFailedError as failure:
-                return (str(failure), "")
+                return pool.broken or (str(failure), "")
         return pool.broken
 
     def relieve(self) -> None:

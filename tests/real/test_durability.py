@@ -211,6 +211,9 @@ def test_a_full_disk_refuses_new_work_and_passes(site: Path, small: SmallHome) -
     small.start()
     small.wait_until(lambda: small.v1("/jobs/continuous/stays")["pid"], what="the job runs")
     assert small.kudu("POST", "/api/triggeredwebjobs/slow/run").status == 202
+    small.wait_until(
+        lambda: all_runs(small, "&name=slow")[0]["state"] == "running", what="the slow run begins"
+    )
     small.fill()
     refused = small.kudu("POST", "/api/triggeredwebjobs/quick/run")
     assert (refused.status, "full" in refused.text) == (503, True)
