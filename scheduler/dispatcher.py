@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sandbox.call import Call, Result, encode_call
-from sandbox.errors import ProtocolBrokenError, SandboxError
+from sandbox.errors import SandboxError
 from sandbox.output import OutputSink, Stream
 from scheduler.deadlines import CallTimedOutError
 from scheduler.errors import NotFoundError, UnavailableError
-from scheduler.events import Ending, Event, HttpReply, Outcome
+from scheduler.events import Ending, Event, Outcome
 from scheduler.function_logs import FunctionLogs, dashed
 from scheduler.functions import Function, Problem
 from scheduler.history import History
 from scheduler.live_bundle import Launchers, LiveBundle
+from scheduler.outcomes import Ids, failure_of, outcome_of
 from scheduler.pool import Pool
 from scheduler.run import Run
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("taak.scheduler")
 _PREPARED_AT_ONCE = 4
 _SUCCEEDED = Ending.SUCCEEDED.value
-_new = tuple.__new__  # a NamedTuple without its Python-level constructor: made for each call
 _COOL_EVERY_S = 15.0
 _WARM_POOLS = 64  # functions whose sandbox is kept though nobody calls them
 
@@ -80,7 +79,7 @@ class Dispatcher:
         self._definition: AppDefinition | None = None
         self._closing = ""
         self._loop = asyncio.get_running_loop()
-        self._ids = _Ids()
+        self._ids = Ids()
 
     # -- calls
 
@@ -154,9 +153,9 @@ class Dispatcher:
         """Turn the end of a call into its outcome, record it and hand it on."""
         now = self._loop.time()
         if type(result) is tuple:
-            outcome = _outcome(result, call)
+            outcome = outcome_of(result, call)
         elif isinstance(result, SandboxError | CallTimedOutError):
-            outcome = _failure(result, call, now)
+            outcome = failure_of(result, call, now)
         else:  # refused after it had waited: nothing ran, so nothing is recorded
             assert isinstance(result, Exception)
             call.on_outcome(result)
@@ -358,61 +357,3 @@ class _BundleSink:
     def close(self) -> None:
         for stream in Stream:
             self._logs.line_over(self._name, stream)
-
-
-class _Ids:
-    """Random 128-bit ids; the system is asked for 256 of them at a time."""
-
-    def __init__(self) -> None:
-        self._pool = b""
-        self._at = 0
-
-    def __call__(self) -> bytes:
-        at = self._at
-        if at >= len(self._pool):
-            self._pool = os.urandom(16 * 256)
-            at = 0
-        self._at = at + 16
-        return self._pool[at : at + 16]
-
-
-def _outcome(reply: tuple[int, int, Any], call: Call) -> Outcome:
-    status, exec_us, payload = reply
-    exec_s = exec_us / 1e6
-    wait_s = call.sent_at - call.queued_at
-    if status == 0:
-        http = _http_reply(payload) if type(payload) is list else None
-        return _new(Outcome, (Ending.SUCCEEDED, http, "", "", exec_s, wait_s, call.cold, ""))
-    line, detail = _texts(payload)
-    ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED
-    return Outcome(ending, None, line, detail, exec_s, wait_s, call.cold)
-
-
-def _http_reply(payload: list[Any]) -> HttpReply | None:
-    """Return what an HTTP function answered; its headers are checked where they are written."""
-    if len(payload) == 3:
-        status, headers, body = payload
-        if type(status) is int and type(headers) is list and type(body) is bytes:
-            return _new(HttpReply, (status, headers, body))
-    return None
-
-
-def _texts(payload: Any) -> tuple[str, str]:
-    match payload:
-        case [str(line), str(detail)]:
-            return line, detail
-        case _:
-            return "the worker reported an unreadable failure", ""
-
-
-def _failure(error: Exception, call: Call, now: float) -> Outcome:
-    wait_s = max(call.sent_at - call.queued_at, 0.0)
-    exec_s = now - call.sent_at if call.sent_at else 0.0
-    match error:
-        case CallTimedOutError():
-            ending = Ending.TIMED_OUT
-        case ProtocolBrokenError():
-            ending = Ending.BROKEN
-        case _:
-            ending = Ending.DIED
-    return Outcome(ending, None, str(error), "", exec_s, wait_s, call.cold)

@@ -1,0 +1,77 @@
+"""From what a worker said, or did not say, to the outcome of an invocation.
+
+This is the hot path: for a call that succeeded one outcome is made and nothing is converted.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sandbox.call import Call
+from sandbox.errors import ProtocolBrokenError
+from scheduler.deadlines import CallTimedOutError
+from scheduler.events import Ending, HttpReply, Outcome
+
+_new = tuple.__new__  # a NamedTuple without its Python-level constructor: made for each call
+
+
+class Ids:
+    """Random 128-bit ids; the system is asked for 256 of them at a time."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._at = 0
+
+    def __call__(self) -> bytes:
+        """Return a fresh id."""
+        at = self._at
+        if at >= len(self._pool):
+            self._pool = os.urandom(16 * 256)
+            at = 0
+        self._at = at + 16
+        return self._pool[at : at + 16]
+
+
+def outcome_of(reply: tuple[int, int, Any], call: Call) -> Outcome:
+    """Return how a call ended that has a reply; its parts come from a worker and are checked."""
+    status, exec_us, payload = reply
+    exec_s = exec_us / 1e6
+    wait_s = call.sent_at - call.queued_at
+    if status == 0:
+        http = _http_reply(payload) if type(payload) is list else None
+        return _new(Outcome, (Ending.SUCCEEDED, http, "", "", exec_s, wait_s, call.cold, ""))
+    line, detail = _texts(payload)
+    ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED
+    return Outcome(ending, None, line, detail, exec_s, wait_s, call.cold)
+
+
+def _http_reply(payload: list[Any]) -> HttpReply | None:
+    """Return what an HTTP function answered; its headers are checked where they are written."""
+    if len(payload) == 3:
+        status, headers, body = payload
+        if type(status) is int and type(headers) is list and type(body) is bytes:
+            return _new(HttpReply, (status, headers, body))
+    return None
+
+
+def _texts(payload: Any) -> tuple[str, str]:
+    match payload:
+        case [str(line), str(detail)]:
+            return line, detail
+        case _:
+            return "the worker reported an unreadable failure", ""
+
+
+def failure_of(error: Exception, call: Call, now: float) -> Outcome:
+    """Return how a call ended that has none; `now` is the loop's time."""
+    wait_s = max(call.sent_at - call.queued_at, 0.0)
+    exec_s = now - call.sent_at if call.sent_at else 0.0
+    match error:
+        case CallTimedOutError():
+            ending = Ending.TIMED_OUT
+        case ProtocolBrokenError():
+            ending = Ending.BROKEN
+        case _:
+            ending = Ending.DIED
+    return Outcome(ending, None, str(error), "", exec_s, wait_s, call.cold)
