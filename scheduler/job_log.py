@@ -1,17 +1,16 @@
 """A job's log file: the line format of webjobs.md 1.7, whole lines, an end to its growth.
 
 Writing never raises and never waits for a reader: a full disk costs log lines, not the run. Reading
-(`tail`, `follow`) needs nothing of the writer, which may be in another process or long gone. What
-makes lines of a process's output is `job_output.py`.
+needs nothing of the writer, which may be in another process or long gone. What makes lines of a
+process's output is `job_output.py`; following a log is the gateway's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -23,7 +22,6 @@ _log = logging.getLogger("taak.jobs")
 #: A log that is rotated keeps this much, and as much again in the file before.
 ROTATE_BYTES = 1024 * 1024
 _BLOCK = 64 * 1024
-_LOOK_EVERY_S = 0.25
 
 
 class Level(Enum):
@@ -135,79 +133,6 @@ def tail_offset(path: Path, max_lines: int) -> int:
             return _last_lines(file.fileno(), max_lines)
     except FileNotFoundError:
         return 0
-
-
-async def follow(
-    path: Path,
-    *,
-    offset: int = 0,
-    ended: Callable[[], bool] = lambda: False,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> AsyncIterator[bytes]:
-    """Yield what stands behind `offset` and what is appended, until `ended()` and all is read.
-
-    The log may be missing at first, and may be rotated meanwhile: the rest of the old file comes
-    before the new one.
-    """
-    reader = _Follower(path, offset)
-    try:
-        while True:
-            last = ended()  # asked before the reading: what was written before the end is read
-            while chunk := reader.read():
-                yield chunk
-            if last:
-                return
-            await sleep(_LOOK_EVERY_S)
-    finally:
-        reader.close()
-
-
-class _Follower:
-    """The open end of a log that others write and rotate."""
-
-    def __init__(self, path: Path, offset: int) -> None:
-        self._path = path
-        self._offset = offset
-        self._descriptor: int | None = None
-
-    def read(self) -> bytes:
-        """Return the next bytes, b"" if there are none yet."""
-        if self._descriptor is None and not self._open():
-            return b""
-        chunk = self._next_block()
-        if not chunk and self._moved():
-            self.close()
-            self._offset = 0
-            return self.read()
-        return chunk
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self._descriptor = None
-
-    def _open(self) -> bool:
-        try:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _next_block(self) -> bytes:
-        assert self._descriptor is not None
-        if os.fstat(self._descriptor).st_size < self._offset:
-            self._offset = 0  # somebody has emptied it
-        chunk = os.pread(self._descriptor, _BLOCK, self._offset)
-        self._offset += len(chunk)
-        return chunk
-
-    def _moved(self) -> bool:
-        assert self._descriptor is not None
-        try:
-            return os.stat(self._path).st_ino != os.fstat(self._descriptor).st_ino
-        except FileNotFoundError:
-            return False  # between two files; the new one will come
 
 
 def _last_lines(descriptor: int, lines: int) -> int:

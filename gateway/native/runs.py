@@ -178,7 +178,7 @@ async def _of(lines: AsyncIterator[LogLine], invocation_id: str) -> AsyncIterato
 
 
 def _bare(invocation_id: str) -> str:
-    """Return an id without dashes: the history keeps it so, the log as user code sees it."""
+    """Return an id without dashes: a caller may give it in either form."""
     return invocation_id.replace("-", "")
 
 

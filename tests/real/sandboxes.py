@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from sandbox.call import Call, Result, encode_call
+from future_call import FutureCall
+
+from sandbox.call import Call, encode_call
 from sandbox.drain import Drain
 from sandbox.launchers import Launchers
 from sandbox.output import Stream
@@ -118,20 +120,6 @@ class Watcher:
 
     def record(self, worker: Worker, record: list[Any]) -> None:
         self.records.append(record)
-
-
-class FutureCall(Call):
-    """A call that can be awaited."""
-
-    def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
-        super().__init__(call_id, frame, now)
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def ended(self, result: Result) -> None:
-        if isinstance(result, Exception):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
 
 
 def described(name: str, directory: str) -> dict[str, Any]:

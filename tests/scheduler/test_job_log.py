@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 
 import pytest
@@ -10,7 +9,7 @@ from job_fakes import START, lines
 
 from sandbox.output import Stream
 from scheduler import job_log, job_output
-from scheduler.job_log import Level, LogFile, follow, tail, tail_offset
+from scheduler.job_log import Level, LogFile, tail, tail_offset
 from scheduler.job_output import LINE_CHARACTERS, JobOutput
 
 
@@ -204,51 +203,3 @@ class TestTail:
         assert tail(path, 5) == []
         path.write_bytes(b"a\n")
         assert tail(path, 0) == []
-
-
-class TestFollow:
-    async def collect(self, path, *steps, offset=0):
-        """Follow a log while these steps happen one after the other; return what was read."""
-        todo = list(steps)
-
-        async def sleep(_seconds: float) -> None:
-            await asyncio.sleep(0)
-            if todo:
-                todo.pop(0)()
-
-        chunks = follow(path, offset=offset, ended=lambda: not todo, sleep=sleep)
-        return b"".join([chunk async for chunk in chunks])
-
-    async def test_what_is_there_and_what_comes(self, tmp_path):
-        """From the offset on, over a file that does not exist at first."""
-        path = tmp_path / "log"
-
-        def first():
-            path.write_bytes(b"one\ntwo\n")
-
-        def more():
-            with path.open("ab") as file:
-                file.write(b"three\n")
-
-        assert await self.collect(path, first, more, offset=4) == b"two\nthree\n"
-
-    async def test_the_rest_of_a_rotated_log_comes_before_the_new_one(self, tmp_path):
-        """Nothing is skipped and nothing comes twice."""
-        path = tmp_path / "log"
-        path.write_bytes(b"one\n")
-
-        def rotate():
-            with path.open("ab") as file:
-                file.write(b"two\n")
-            path.replace(tmp_path / "prev")
-
-        def renew():
-            path.write_bytes(b"three\n")
-
-        assert await self.collect(path, rotate, renew) == b"one\ntwo\nthree\n"
-
-    async def test_an_emptied_log_is_read_from_its_start(self, tmp_path):
-        """Somebody truncates the file while it is followed."""
-        path = tmp_path / "log"
-        path.write_bytes(b"one\ntwo\n")
-        assert await self.collect(path, lambda: path.write_bytes(b"x\n")) == b"one\ntwo\nx\n"

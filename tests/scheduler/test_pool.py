@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from future_call import FutureCall
 
-from sandbox.call import Call, Result
+from sandbox.call import Call
 from sandbox.errors import SandboxDiedError, SpawnFailedError
 from scheduler.attempts import Attempts
 from scheduler.deadlines import CallTimedOutError
@@ -27,20 +28,6 @@ from scheduler.functions import (
 )
 from scheduler.pool import Pool
 from scheduler.pool_state import TRANSITIONS, PoolState
-
-
-class FutureCall(Call):
-    """A call that can be awaited."""
-
-    def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
-        super().__init__(call_id, frame, now)
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def ended(self, result: Result) -> None:
-        if isinstance(result, Exception):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
 
 
 class FakeWorker:
