@@ -6,7 +6,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean
+.PHONY: help run test lint format bench compiled clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,11 +30,11 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 2
 	@echo "make lint, make format, make bench, make clean"
 
-run: $(VENV)/run.stamp
+run: $(VENV)/run.stamp compiled
 	@exec $(BIN)/taak run functions --home .taak $(ARGS)
 
 # Byte code is kept whatever the environment says: tests are slow to read without.
-test: lint
+test: lint compiled
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST)
 
 lint: $(VENV)/test.stamp
@@ -46,8 +46,13 @@ format: $(VENV)/test.stamp
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/run.stamp
+bench: $(VENV)/run.stamp compiled
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+# Machine code for the hot path, where it can be made; without, all works as well, but slower.
+compiled: $(VENV)/run.stamp
+	@! $(BIN)/python compile.py --needed || $(PIP) mypy setuptools >$(VENV)/install.log 2>&1 || :
+	@$(BIN)/python compile.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,7 +21,7 @@ Params = tuple[tuple[str, str], ...]
 _Check = Callable[[str], bool]
 
 # Stands for an encoded slash while segments are told apart: no decoded text holds a lone surrogate.
-_SLASH = "\ud800"
+_SLASH = chr(0xD800)
 _DOTS = re.compile(rf"[/{_SLASH}]\.\.?(?:[/{_SLASH}]|$)")
 
 

@@ -43,6 +43,9 @@ def start(options: Mapping[str, str | None]) -> int:
     settings = settings_or_error(options)
 
     # Imported last: a mistake in the settings is told before aiohttp is loaded.
+    from gateway import compiled
+
+    compiled.use()
     from gateway.server import run
 
     return run(settings)

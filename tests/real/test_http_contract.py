@@ -197,17 +197,22 @@ def fill(site: Path) -> None:
     other(site, "hurried_async", ASYNC, taak={"timeout_s": 0.5})
 
 
-@pytest.fixture(scope="module", params=["on", "off"], ids=["lane", "general"])
+@pytest.fixture(
+    scope="module",
+    params=[("on", ""), ("on", "1"), ("off", "")],
+    ids=["lane", "lane-pure", "general"],
+)
 def host(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Platform]:
-    """One platform for all tests of this file, with the fast lane and without."""
+    """One platform for all tests of this file: the fast lane, as Python, and without it."""
     folder = tmp_path_factory.mktemp("contract")
     site = folder / "site"
     site.mkdir()
     fill(site)
-    options = ("--fast-lane", request.param)
-    platform = Platform(site, folder / "home", options=options).start()
+    lane, pure = request.param
+    options, env = ("--fast-lane", lane), {"TAAK_PURE": pure}
+    platform = Platform(site, folder / "home", options=options, env=env).start()
     yield platform
     if platform.running:
         platform.stop()
