@@ -101,7 +101,8 @@ def _compile_into(place: Path) -> None:
 
 def _sources() -> set[str]:
     """Return the hot path and what it imports of ours: the compiler trusts the types in there."""
-    return {*HOT_PATH, *(file for module in HOT_PATH for file in _imported(compiled.ROOT / module))}
+    imported = {file for module in HOT_PATH for file in _imported(compiled.ROOT / module)}
+    return {Path(__file__).name, *HOT_PATH, *imported}
 
 
 def _imported(file: Path) -> Iterator[str]:

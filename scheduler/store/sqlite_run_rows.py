@@ -17,23 +17,32 @@ from scheduler.store.sqlite_rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scheduler.store.port_runs import NewRun
     from scheduler.store.sqlite_transaction import Rows, Transaction
 
-_COLUMNS = (
+RUN_COLUMNS = (
     "id, series, origin, kind, state, attempt, exit_code, wait_us, exec_us, "
     "created_at, started_at, ended_at, trigger, public_id"
 )
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# One statement takes many rows: each statement is one hand-over of the interpreter lock, and a
-# busy event loop makes every hand-over wait. Few sizes, so that all stay prepared.
-_SIZES = (256, 32, 4, 1)
-_INSERTS = {
-    size: f"INSERT INTO runs ({_COLUMNS}) VALUES {', '.join([_ROW] * size)}"  # noqa: S608
-    for size in _SIZES
-}
+_PART_SIZES = (256, 32, 4, 1)
+
+
+def in_parts(statement: Callable[[int], str]) -> dict[int, str]:
+    """Return statements for many rows, few rows and one, the largest first.
+
+    One statement takes many rows: each statement is one hand-over of the interpreter lock, and a
+    busy event loop makes every hand-over wait. Few sizes, so that all stay prepared.
+    """
+    return {size: statement(size) for size in _PART_SIZES}
+
+
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERTS = in_parts(
+    lambda size: f"INSERT INTO runs ({RUN_COLUMNS}) VALUES {', '.join([_ROW] * size)}"  # noqa: S608
+)
 
 _UPDATE = (
     "UPDATE runs SET origin = ?, state = ?, attempt = ?, exit_code = ?, wait_us = ?, exec_us = ?, "
@@ -48,6 +57,29 @@ _COUNT = (
     "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, "
     "sum_us = sum_us + excluded.sum_us, max_us = max(max_us, excluded.max_us)"
 )
+
+
+class Tally:
+    """Ended runs summed up by series, minute and state, so that each is one statement."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, int, int], list[int]] = {}
+
+    def add(self, series: int, ended: int, state: int, spent: int) -> None:
+        """Count one run; instants and spans are microseconds, `state` is a code."""
+        place = (series, ended // US_PER_MINUTE, state)
+        entry = self._sums.get(place)
+        if entry is None:
+            self._sums[place] = [1, spent, spent]
+        else:
+            entry[0] += 1
+            entry[1] += spent
+            if spent > entry[2]:  # noqa: PLR1730  a call less for each row of the history
+                entry[2] = spent
+
+    def write(self, tx: Transaction) -> None:
+        """Add what was counted to the stored counters."""
+        tx.executemany(_COUNT, [(*place, *entry) for place, entry in self._sums.items()])
 
 
 def load_run(rows: Rows, run_id: int) -> Run | None:
@@ -85,26 +117,27 @@ def insert_many(tx: Transaction, news: Sequence[NewRun]) -> None:
         for place, new in enumerate(news)
         if new.reason or new.arguments or new.parent is not None
     ]
-    insert_ended(tx, rows, texts)
-
-
-def insert_ended(
-    tx: Transaction, rows: list[tuple[Any, ...]], texts: list[tuple[Any, ...]]
-) -> None:
-    """Insert rows of ended runs, what some of them have to say, and the counters of all."""
     _insert_rows(tx, rows)
+    insert_texts(tx, texts)
+    tally = Tally()
+    for _, series, _, _, state, _, _, _, spent, created_at, _, ended_at, _, _ in rows:
+        tally.add(series, ended_at or created_at, state, spent)
+    tally.write(tx)
+
+
+def insert_texts(tx: Transaction, texts: list[tuple[Any, ...]]) -> None:
+    """Insert what some runs have to say: (run id, parent, reason, arguments)."""
     if texts:
         tx.executemany(_TEXTS, texts)
-    tx.executemany(_COUNT, _counters(rows))
 
 
 def _insert_rows(tx: Transaction, rows: list[tuple[Any, ...]]) -> None:
     """Insert rows of `_values`, as many a statement as there are."""
     done = 0
-    for size in _SIZES:
+    for size, insert in _INSERTS.items():
         while len(rows) - done >= size:
             part = rows[done : done + size]
-            tx.execute(_INSERTS[size], part[0] if size == 1 else list(chain.from_iterable(part)))
+            tx.execute(insert, part[0] if size == 1 else list(chain.from_iterable(part)))
             done += size
 
 
@@ -156,18 +189,3 @@ def _count(tx: Transaction, run: Run) -> None:
     spent = round(run.exec_ms * 1000)
     series = tx.series(run.kind, run.name)
     tx.execute(_COUNT, (series, minute, STATE_CODES[run.state], 1, spent, spent))
-
-
-def _counters(rows: list[tuple[Any, ...]]) -> list[tuple[int, ...]]:
-    """Sum up rows of `_values` by series, minute and state, so that each is one statement."""
-    sums: dict[tuple[int, int, int], list[int]] = {}
-    for _, series, _, _, state, _, _, _, spent, created_at, _, ended_at, _, _ in rows:
-        place = (series, (ended_at or created_at) // US_PER_MINUTE, state)
-        entry = sums.get(place)
-        if entry is None:
-            sums[place] = [1, spent, spent]
-        else:
-            entry[0] += 1
-            entry[1] += spent
-            entry[2] = max(entry[2], spent)
-    return [(*place, *entry) for place, entry in sums.items()]
