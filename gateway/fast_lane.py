@@ -4,7 +4,8 @@ An asyncio Protocol with the httptools parser. It takes requests of known shape 
 Upgrade, Expect or Transfer-Encoding, a small body with a length); at the first other one it hands
 the connection, with every byte from the start of that request, to aiohttp's handler, which keeps
 it from then on. One request of a connection is under way at a time, the next wait in the buffer.
-Per call: no task, no future, no await; one parse, one write.
+Per call: no task, no future, no await; one parse, one write. A head that equals the one before on
+its connection, as most do of clients that keep theirs, is not parsed again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum
-from typing import cast
+from typing import Final, cast
 from urllib.parse import parse_qsl
 
 import httptools
@@ -31,6 +32,7 @@ _MAX_BODY = 64 << 10
 _MAX_BUFFER = 256 << 10  # of requests that wait behind the one under way
 _HEAD_S = 10.0  # a request must be here so long after its first byte
 _SWEEP_S = 1.0
+_KNOWN_BYTES = 2 << 10  # of a head that an idle connection may keep
 _SINGLE = frozenset({"content-length", "host"})
 _METHODS = {name.encode(): name for name in ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")}
 _FOREIGN = frozenset({"expect", "transfer-encoding", "upgrade"})
@@ -53,10 +55,14 @@ TRANSITIONS: dict[LaneState, frozenset[LaneState]] = {
     LaneState.GONE: frozenset(),
 }
 
-_new = tuple.__new__  # a NamedTuple without its Python-level constructor: made for each call
+# A NamedTuple without its Python-level constructor: made for each call.
+_new: Final = tuple.__new__
 
 # Asked for many times a call: names of the module are found faster than members of an Enum.
-_IDLE, _READING, _CALLING, _GONE = LaneState
+_IDLE: Final[LaneState] = LaneState.IDLE
+_READING: Final[LaneState] = LaneState.READING
+_CALLING: Final[LaneState] = LaneState.CALLING
+_GONE: Final[LaneState] = LaneState.GONE
 
 
 class FastLanes:
@@ -67,6 +73,9 @@ class FastLanes:
         self.general = general
         self.closing = False
         self.lanes: set[FastLane] = set()
+        self.now = (
+            asyncio.get_running_loop().time()
+        )  # of the last sweep: what is silent is told by it
 
     def __call__(self) -> FastLane:
         """Return the protocol of a new connection."""
@@ -77,7 +86,7 @@ class FastLanes:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_S)
-            now = loop.time()
+            self.now = now = loop.time()
             for lane in list(self.lanes):
                 lane.check_time(now)
 
@@ -93,19 +102,20 @@ class FastLane(asyncio.Protocol):
 
     __slots__ = (
         "_body_bytes", "_buffer", "_closing", "_desk", "_first", "_full", "_head", "_headers",
-        "_lanes", "_loop", "_method", "_parser", "_plain", "_since", "_starting", "_state",
-        "_target", "_transport",
+        "_known", "_known_head", "_lanes", "_method", "_parser", "_plain", "_since", "_starting",
+        "_state", "_target", "_transport",
     )  # fmt: skip
 
     def __init__(self, lanes: FastLanes) -> None:
         self._lanes = lanes
         self._desk = lanes.desk
-        self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._state = _IDLE
-        self._since = self._loop.time()
+        self._since = lanes.now
         self._buffer = b""
         self._head: Head | None = None
+        self._known = b""  # the bytes of a head that asked for no more than an answer
+        self._known_head: Head | None = None
         self._headers: list[tuple[str, str]] = []
         self._first: dict[str, str] = {}
         self._starting = False
@@ -128,7 +138,7 @@ class FastLane(asyncio.Protocol):
         """Take what came, and answer what is complete."""
         self._buffer = self._buffer + data if self._buffer else data
         if self._head is not None:
-            self._since = self._loop.time()  # a slow body is no crime as long as it comes
+            self._since = self._lanes.now  # a slow body is no crime as long as it comes
         if self._state is not _CALLING:
             self._advance()
         elif len(self._buffer) > _MAX_BUFFER:
@@ -180,7 +190,7 @@ class FastLane(asyncio.Protocol):
         while self._buffer and not self._full and (self._state is _IDLE or self._state is _READING):
             if self._state is _IDLE:
                 self._state = _READING
-                self._since = self._loop.time()
+                self._since = self._lanes.now
             if self._head is None and not self._read_head():
                 return
             if len(self._buffer) < self._body_bytes:
@@ -194,11 +204,17 @@ class FastLane(asyncio.Protocol):
             if len(self._buffer) > _MAX_HEAD:
                 self._hand_over()
             return False
-        self._target, self._headers, self._first, self._plain = "", [], {}, end <= _MAX_HEAD
+        data = self._buffer[:end]
         self._closing = False
-        if not self._plain or not self._parsed(self._buffer[:end]):
-            self._hand_over()
-            return False
+        if data == self._known:
+            self._head = self._known_head
+        else:
+            self._target, self._headers, self._first, self._plain = "", [], {}, end <= _MAX_HEAD
+            if not self._plain or not self._parsed(data):
+                self._hand_over()
+                return False
+            is_simple = not self._body_bytes and not self._closing and end <= _KNOWN_BYTES
+            self._known, self._known_head = (data, self._head) if is_simple else (b"", None)
         self._buffer = self._buffer[end:]
         return True
 
@@ -265,7 +281,7 @@ class FastLane(asyncio.Protocol):
             transport.close()
             return
         self._state = _IDLE
-        self._since = self._loop.time()
+        self._since = self._lanes.now
         if self._buffer and not self._starting:  # a refusal comes while _advance still loops
             if len(self._buffer) > _MAX_BUFFER and not self._full:
                 transport.resume_reading()
@@ -284,9 +300,9 @@ class FastLane(asyncio.Protocol):
 
     def check_time(self, now: float) -> None:
         """End a connection that is silent for too long."""
-        if self._state is _IDLE and now - self._since > KEEP_ALIVE_S:
+        if self._state is _IDLE and now - self._since > KEEP_ALIVE_S + _SWEEP_S:
             self.finish()
-        elif self._state is _READING and now - self._since > _HEAD_S:
+        elif self._state is _READING and now - self._since > _HEAD_S + _SWEEP_S:
             answer = self._desk.count(
                 reply.plain(408, f"The request was not here within {_HEAD_S:g} s.\n")
             )

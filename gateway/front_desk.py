@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway import reply
 from gateway.keys import Level
@@ -26,7 +26,8 @@ _log = logging.getLogger("taak.gateway")
 MAX_BODY_BYTES = 104_857_600
 BODY_LIMIT_SETTING = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
 _MAX_KEY_CHARS = 1024
-_new = tuple.__new__  # a NamedTuple without its Python-level constructor: made for each call
+_new: Final = tuple.__new__  # a NamedTuple without its Python-level constructor: for each call
+_SUCCEEDED: Final[Ending] = Ending.SUCCEEDED
 _NEEDED = {AuthLevel.ANONYMOUS: Level.NONE, AuthLevel.FUNCTION: Level.FUNCTION}
 _HOME_PAGE = (
     "<!doctype html><meta charset=utf-8><title>Taak</title>"
@@ -83,9 +84,7 @@ class FrontDesk:
         match = self.routes.find(head.method, head.path)
         if match is None:
             return self._unmatched(head)
-        trigger = match.function.trigger
-        assert isinstance(trigger, HttpTrigger)
-        if trigger.auth_level is not AuthLevel.ANONYMOUS and not self._may(match, trigger, head):
+        if not match.is_open and not self._may(match, head):
             return reply.plain(401, headers=self._extra)
         if reasons := self._ready():
             return _unavailable(f"Not ready: {'; '.join(reasons)}\n", 1.0)
@@ -141,7 +140,7 @@ class FrontDesk:
     def _reply(self, match: Match, outcome: Outcome | Exception) -> Reply:
         if isinstance(outcome, Exception):
             return _refusal(outcome)
-        if outcome.ending is not Ending.SUCCEEDED:
+        if outcome.ending is not _SUCCEEDED:
             # The reason stands in the log, and the caller learns where (functions.md 7.3: no body).
             status = 502 if outcome.ending is Ending.BROKEN else 500
             where = (("x-taak-invocation-id", outcome.invocation_id),)
@@ -158,7 +157,9 @@ class FrontDesk:
             self._dispatcher.logs.failure(name, "", f"the reply cannot be sent: {error}", "")
             return reply.plain(502, headers=self._extra)
 
-    def _may(self, match: Match, trigger: HttpTrigger, head: Head) -> bool:
+    def _may(self, match: Match, head: Head) -> bool:
+        trigger = match.function.trigger
+        assert isinstance(trigger, HttpTrigger)
         level = self._level(match, head)
         needed = _NEEDED.get(trigger.auth_level, Level.ADMIN)
         # A system key is above a function's in rank, but opens no function.

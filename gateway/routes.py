@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from scheduler.functions import Function, HttpTrigger
+from scheduler.functions import AuthLevel, Function, HttpTrigger
 from scheduler.route_rules import PARAMETER, PIECE, RULE
 
 Params = tuple[tuple[str, str], ...]
@@ -30,6 +30,7 @@ class Match(NamedTuple):
 
     function: Function
     params: Params
+    is_open: bool  # to callers without a key
 
 
 class _Route(NamedTuple):
@@ -67,7 +68,7 @@ class RouteTable:
             if route.methods is not None and method not in route.methods:
                 continue
             if (params := _params(route, path)) is not None:
-                return Match(route.function, params)
+                return Match(route.function, params, route.plain.is_open)
         return None
 
     def owns(self, path: str) -> bool:
@@ -151,7 +152,9 @@ def _compile(function: Function, methods: frozenset[str] | None, template: str) 
             defaults[name] = parameter["default"][1:]
         checks += [(name, check) for check in _checks(parameter["rules"])]
     pattern = re.compile(text, re.IGNORECASE) if "(?P<" in text else None
-    plain = Match(function, ())
+    trigger = function.trigger
+    assert isinstance(trigger, HttpTrigger)
+    plain = Match(function, (), trigger.auth_level is AuthLevel.ANONYMOUS)
     return _Route(function, methods, pattern, defaults, tuple(checks), literals, is_open, plain)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.call import Call, Result, encode_call
 from sandbox.errors import SandboxError
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("taak.scheduler")
 _PREPARED_AT_ONCE = 4
-_SUCCEEDED = Ending.SUCCEEDED.value
+_SUCCEEDED: Final[Ending] = Ending.SUCCEEDED
+_SUCCESS: Final[str] = Ending.SUCCEEDED.value
 _COOL_EVERY_S = 15.0
 _WARM_POOLS = 64  # functions whose sandbox is kept though nobody calls them
 
@@ -161,8 +162,8 @@ class Dispatcher:
             call.on_outcome(result)
             return
         function = call.pool.function
-        status = _SUCCEEDED
-        if outcome.ending is not Ending.SUCCEEDED:
+        status = _SUCCESS
+        if outcome.ending is not _SUCCEEDED:
             status = outcome.ending.value
             call.pool.failures += 1
             self._tell(function.name, call.id, outcome)

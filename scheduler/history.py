@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 from scheduler.errors import SchedulerError
 from scheduler.events import Ending, Outcome
@@ -23,7 +24,10 @@ _RETRY_AT_MOST_S = 5.0  # a store that cannot write is asked ever more rarely
 _BOUND = 200_000
 
 # The usual case without a look-up: an Enum's hash is a Python call.
-_SUCCEEDED, _SUCCESS = Ending.SUCCEEDED, RunState.SUCCESS
+_SUCCEEDED: Final[Ending] = Ending.SUCCEEDED
+_SUCCESS: Final[RunState] = RunState.SUCCESS
+
+_new: Final = tuple.__new__  # a NamedTuple without its Python-level constructor: for each call
 
 #: how an invocation ended -> what its run's row says
 STATE_OF = {
@@ -54,11 +58,11 @@ class History:
             return
         ending, _reply, error, _detail, exec_s, wait_s, *_others = outcome
         self._rows.append(
-            EndedCall(
+            _new(EndedCall, (
                 call_id, function.name, trigger, function.bundle.digest,
                 _SUCCESS if ending is _SUCCEEDED else STATE_OF[ending],
                 error, self._clock(), wait_s, exec_s,
-            )
+            ))
         )  # fmt: skip
 
     async def serve(self) -> None:

@@ -6,14 +6,15 @@ This is the hot path: for a call that succeeded one outcome is made and nothing 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
 from sandbox.call import Call
 from sandbox.errors import ProtocolBrokenError
 from scheduler.deadlines import CallTimedOutError
 from scheduler.events import Ending, HttpReply, Outcome
 
-_new = tuple.__new__  # a NamedTuple without its Python-level constructor: made for each call
+_new: Final = tuple.__new__  # a NamedTuple without its Python-level constructor: for each call
+_SUCCEEDED: Final[Ending] = Ending.SUCCEEDED
 
 
 class Ids:
@@ -40,7 +41,7 @@ def outcome_of(reply: tuple[int, int, Any], call: Call) -> Outcome:
     wait_s = call.sent_at - call.queued_at
     if status == 0:
         http = _http_reply(payload) if type(payload) is list else None
-        return _new(Outcome, (Ending.SUCCEEDED, http, "", "", exec_s, wait_s, call.cold, ""))
+        return _new(Outcome, (_SUCCEEDED, http, "", "", exec_s, wait_s, call.cold, ""))
     line, detail = _texts(payload)
     ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED
     return Outcome(ending, None, line, detail, exec_s, wait_s, call.cold)

@@ -67,7 +67,7 @@ class Pool:
         self.calls += 1
         self.used_at = call.queued_at
         if not self.waiting and (worker := self._pick()) is not None:
-            self._send(worker, call)
+            self._send(worker, call, call.queued_at)
             return
         limit = self.function.limits.queue_depth
         if len(self.waiting) >= limit:
@@ -228,20 +228,20 @@ class Pool:
                     best = worker
         return best
 
-    def _send(self, worker: Worker, call: Call) -> None:
+    def _send(self, worker: Worker, call: Call, now: float) -> None:
         deadlines = self._deadlines
         if not deadlines.watching:
             deadlines.watch_running()
         if worker.in_flight and not deadlines.looking:
             deadlines.look_behind()
-        worker.send(call, self._loop.time())
+        worker.send(call, now)
 
     def _feed(self, worker: Worker) -> None:
         depth = self._prefetch.depth
         while self.waiting and worker.usable and len(worker.in_flight) < depth:
             call = self.waiting.popleft()
             if not call.answered:
-                self._send(worker, call)
+                self._send(worker, call, self._loop.time())
 
     def _again(self, call: Call) -> None:
         call.attempts += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
@@ -67,17 +67,17 @@ class WireError(Exception):
     """The peer sent what no peer of ours sends. Raised by the decoder, ends the channel."""
 
 
-_packer = msgpack.Packer(use_bin_type=True, unicode_errors="surrogateescape", autoreset=True)
-_pack = _packer.pack
-_header = _HEADER.pack
-_length_at = _HEADER.unpack_from
+_packer: Final = msgpack.Packer(use_bin_type=True, unicode_errors="surrogateescape", autoreset=True)
+_pack: Final = _packer.pack
+_header: Final = _HEADER.pack
+_length_at: Final = _HEADER.unpack_from
 _UNPACK_ERRORS = (
     ValueError, TypeError, RecursionError, KeyError, OverflowError,
     msgpack.exceptions.UnpackException,
 )  # fmt: skip
 
 
-_unpack = partial(
+_unpack: Final = partial(
     msgpack.unpackb,
     raw=False,
     use_list=True,
