@@ -466,6 +466,19 @@ def test_cookies(host: Platform, values: list[str], status: int, expected: list[
     assert [value for name, _, value in names if name.lower() == "set-cookie"] == expected
 
 
+def test_heads_that_come_again(host: Platform) -> None:
+    """7.1: the same head gets a fresh request each time, and one that differs its own."""
+    one = b"GET /api/echo?n=%d HTTP/1.1\r\nHost: x\r\nX-A: %d\r\n\r\n"
+    post = b"POST /api/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+    last = b"GET /api/echo?n=9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    same = one % (1, 1)
+    raw = exchange(host, same, 0.05, same, same + one % (1, 2), post + b"ab", post + b"cd", last)
+    bodies = [json.loads(part.partition(b"\r\n\r\n")[2]) for part in raw.split(b"HTTP/1.1 200")[1:]]
+    assert [body["params"].get("n") for body in bodies] == ["1", "1", "1", "1", None, None, "9"]
+    assert [body["headers"].get("x-a") for body in bodies[:4]] == ["1", "1", "1", "2"]
+    assert [body["body"] for body in bodies[4:6]] == ["ab", "cd"]
+
+
 def test_odd_connections(host: Platform):
     """7.1: pipelining, HTTP/1.0, and a client that leaves do no harm to each other."""
     one = b"GET /api/slow?n=%d HTTP/1.1\r\nHost: h\r\n\r\n"
