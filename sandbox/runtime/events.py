@@ -80,6 +80,8 @@ def joined(pairs: Any, *, lower: bool = False) -> dict[str, str]:
     With `lower` names lose their case and empty values stay (headers), else empty values are
     dropped (query). The first try is right for nearly every request.
     """
+    if not pairs:
+        return {}
     if lower:
         found = {name.lower(): value for name, value in pairs}
     else:

@@ -125,7 +125,8 @@ def _http_payload(shape: signature.Signature) -> Callable[[Any, dict[str, Any]],
     def returned(value: Any, _arguments: dict[str, Any]) -> Any:
         if value is None:
             return _nothing(must_return=must_return)
-        return replies.http_reply(_value(value))
+        encode = replies.BY_TYPE.get(type(value))
+        return encode(value) if encode else replies.http_reply(_value(value))
 
     return answer if shape.outputs else returned
 

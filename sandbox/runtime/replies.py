@@ -34,12 +34,12 @@ def empty() -> HttpReply:
 
 def http_reply(value: Any) -> HttpReply:
     """Return the reply for any value but None; ReturnError if there is no rule for its type."""
-    encode = _BY_TYPE.get(type(value))
+    encode = BY_TYPE.get(type(value))
     if encode is not None:
         return encode(value)
     if hasattr(value, "get_body") and hasattr(value, "status_code"):
         return from_response(value)
-    for kind, encode in _BY_TYPE.items():
+    for kind, encode in BY_TYPE.items():
         if isinstance(value, kind):
             return encode(value)
     raise ReturnError(
@@ -181,7 +181,8 @@ def _named(value: Any) -> str:
     return type(value).__qualname__
 
 
-_BY_TYPE: dict[type, Callable[[Any], HttpReply]] = {
+#: What is served without asking what it looks like.
+BY_TYPE: dict[type, Callable[[Any], HttpReply]] = {
     str: _from_text,
     bytes: _from_bytes,
     bytearray: _from_bytes,

@@ -72,7 +72,8 @@ class Capture:
     def end(self, invocation_id: str, token: contextvars.Token[str]) -> None:
         """Pass on unfinished lines, and what a slow reader has not taken yet."""
         for stream in _outlets.streams:
-            stream.end_line(invocation_id)
+            if stream.partial:
+                stream.end_line(invocation_id)
         self._active.pop(invocation_id, None)
         _invocation.reset(token)
         if self._backlog:

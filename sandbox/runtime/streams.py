@@ -44,7 +44,7 @@ class Output(io.TextIOBase):
         self._stream = name
         self._fd = fd
         self._level = "ERROR" if name == "stderr" else "INFO"
-        self._partial: dict[str, str] = {}  # an unfinished line for each invocation
+        self.partial: dict[str, str] = {}  # an unfinished line for each invocation
         self._lock = threading.RLock()  # re-entrant: a signal handler may print, too
         self._is_fork = False
         self._buffer = OutputBuffer(self)
@@ -77,33 +77,33 @@ class Output(io.TextIOBase):
 
     def _feed(self, sink: Sink, owner: str, text: str) -> None:
         if "\n" not in text and len(text) < PIECE:
-            text = self._partial.get(owner, "") + text
+            text = self.partial.get(owner, "") + text
             if len(text) < PIECE:
-                self._partial[owner] = text
+                self.partial[owner] = text
                 return
-            self._partial.pop(owner, None)
+            self.partial.pop(owner, None)
             sink.emit(self._stream, self._level, "", text, owner)
             return
-        *lines, rest = (self._partial.pop(owner, "") + text).split("\n")
+        *lines, rest = (self.partial.pop(owner, "") + text).split("\n")
         for line in lines:
             sink.emit(self._stream, self._level, "", line, owner)
         if rest:
-            self._partial[owner] = rest
+            self.partial[owner] = rest
 
     def end_line(self, owner: str) -> None:
         """Pass on the unfinished line of a call."""
-        if self._partial and (text := self._partial.pop(owner, "")) and self.sink:
+        if self.partial and (text := self.partial.pop(owner, "")) and self.sink:
             self.sink.emit(self._stream, self._level, "", text, owner)
 
     def end_all_lines(self) -> None:
         """Pass on every unfinished line: the process ends."""
-        for owner in list(self._partial):
+        for owner in list(self.partial):
             self.end_line(owner)
 
     def forget(self) -> None:
         """Drop unfinished lines, in a fork: they belong to the parent."""
         self._lock = threading.RLock()
-        self._partial = {}
+        self.partial = {}
         self._is_fork = True
 
     def reconfigure(self, **_options: Any) -> None:

@@ -15,13 +15,15 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import confine, wire
 from .loader import Entry, LoadError
 from .stdio import Capture
 
-_READ = 1 << 18
+_READ = 1 << 16  # below what the C library maps and unmaps at each turn
+_READ_ON = 1 << 18  # of a frame that has begun
 _FAILED = 1
 _LOAD_FAILED = 2
 _store = struct.Struct("<Q").pack_into
@@ -68,9 +70,11 @@ def _serve(
     sock: socket.socket, entry: Entry | LoadError, capture: Capture, page: mmap.mmap
 ) -> None:
     decoder = wire.Decoder(wire.MAX_HOST_FRAME)
-    pid = os.getpid()
+    call = entry.call if isinstance(entry, Entry) else _refusal(entry)
+    begin, end = capture.begin, capture.end
+    fork = _Fork()
     begun = 0
-    while data := _read(sock):
+    while data := _read(sock, decoder):
         for message in decoder.feed(data):
             if message[0] != wire.CALL:
                 continue
@@ -78,13 +82,31 @@ def _serve(
             _store(page, 0, begun)  # first: the host decides by it (sandbox/progress.py)
             if begun <= _held(page, 8)[0] and _is_taken_back(page, begun):
                 continue
-            call_id = message[1]
+            _kind, call_id, event, trace = message
             start = _clock()
-            with capture.invocation(_text(call_id)):
-                status, payload = _call(entry, message)
-            if os.getpid() != pid:
+            name = _text(call_id)
+            mark = begin(name)
+            status, payload = call(event, _info(name, trace))
+            end(name, mark)
+            if fork.is_child:
                 os._exit(0)  # user code forked and its child came back here
             sock.sendall(_reply(call_id, status, start, payload))
+
+
+class _Fork:
+    """Knows whether this process is a fork that user code has made; asked at each call."""
+
+    def __init__(self) -> None:
+        self.is_child = False
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self.is_child = True
+
+
+def _refusal(error: LoadError) -> Callable[[Any, tuple[Any, ...]], tuple[int, Any]]:
+    """Return what answers all calls of a function that has not been loaded."""
+    return lambda _event, _info: (_LOAD_FAILED, list(error.args))
 
 
 def _is_taken_back(page: mmap.mmap, number: int) -> bool:
@@ -96,24 +118,16 @@ def _is_taken_back(page: mmap.mmap, number: int) -> bool:
         time.sleep(_WAIT_S)
 
 
-def _read(sock: socket.socket) -> bytes:
+def _read(sock: socket.socket, decoder: wire.Decoder) -> bytes:
     try:
-        return sock.recv(_READ)
+        return sock.recv(_READ_ON if decoder.pending else _READ)
     except ConnectionError:
         return b""
 
 
-def _call(entry: Entry | LoadError, message: list[Any]) -> tuple[int, Any]:
-    if isinstance(entry, LoadError):
-        return _LOAD_FAILED, list(entry.args)
-    return entry.call(message[2], _context(message))
-
-
-def _context(message: list[Any]) -> tuple[str, str, str, Any]:
-    trace = message[3]
-    if trace is None:
-        return (_text(message[1]), "", "", None)
-    return (_text(message[1]), trace[0], trace[1], None)
+def _info(name: str, trace: list[str] | None) -> tuple[str, str, str, Any]:
+    """Return a context.CallInfo."""
+    return (name, "", "", None) if trace is None else (name, trace[0], trace[1], None)
 
 
 def _text(call_id: bytes) -> str:
@@ -151,7 +165,7 @@ class _Coroutines:
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._out = bytearray()
         self._begun = 0
-        self._pid = os.getpid()
+        self._fork = _Fork()
 
     async def serve(self) -> None:
         """Serve until the host closes the channel."""
@@ -163,7 +177,7 @@ class _Coroutines:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(_READ)
+            data = self._sock.recv(_READ_ON if self._decoder.pending else _READ)
         except BlockingIOError:
             return
         except ConnectionError:
@@ -188,14 +202,15 @@ class _Coroutines:
 
     async def _run(self, call_id: bytes, message: list[Any]) -> None:
         start = _clock()
+        name = _text(call_id)
         try:
-            with self._capture.invocation(_text(call_id)):
-                status, payload = await self._entry.acall(message[2], _context(message))
+            with self._capture.invocation(name):
+                status, payload = await self._entry.acall(message[2], _info(name, message[3]))
         except asyncio.CancelledError:
             status, payload = _FAILED, ["cancelled: the call's time was over", ""]
         finally:
             self._tasks.pop(call_id, None)
-        if os.getpid() != self._pid:
+        if self._fork.is_child:
             os._exit(0)  # user code forked and its child came back here
         self._write(_reply(call_id, status, start, payload))
 
