@@ -1,10 +1,18 @@
 """The page that host and worker share: how far the worker is, and what it shall not begin any more.
 
-Four numbers. The worker writes the first, `begun`, before it begins a frame, and only then looks at
-the others, which are the host's: it must not begin frames from `first` to `last`, decided as soon
-as `decided` equals `last`; until then it waits. The host sets `last`, gives the worker's write time
-to be seen, reads `begun` and decides. So each frame is either begun or taken back, never both. A
-worker that lies here harms the calls that it has, and no others.
+Four numbers for that. The worker writes the first, `begun`, before it begins a frame, and only then
+looks at the others, which are the host's: it must not begin frames from `first` to `last`, decided
+as soon as `decided` equals `last`; until then it waits. The host sets `last`, gives the worker's
+write time to be seen, reads `begun` and decides. So each frame is either begun or taken back, never
+both.
+
+Behind them lie the answers that the worker has made but not sent yet, because the next call is
+likely to be as quick and then one write serves both. They are sent in any case; the host looks here
+when the worker has died or is stuck in a slow call, so that no finished answer waits or is lost. It
+must expect to find what it gets, or has got, over the channel, too. `turn` changes whenever the
+answers have been sent and the place is used anew: what was read meanwhile is void.
+
+A worker that lies here harms the calls that it has, and no others.
 """
 
 from __future__ import annotations
@@ -13,8 +21,10 @@ import mmap
 import os
 import struct
 
-_BEGUN, _LAST, _DECIDED, _FIRST = 0, 8, 16, 24
+_BEGUN, _LAST, _DECIDED, _FIRST, _TURN, _KEPT_BYTES = 0, 8, 16, 24, 32, 40
+_KEPT = 64
 _number = struct.Struct("<Q")
+_turn_and_size = struct.Struct("<QQ")
 
 
 class Progress:
@@ -52,6 +62,12 @@ class Progress:
         _number.pack_into(self._page, _FIRST, first)
         _number.pack_into(self._page, _DECIDED, last)
         return first
+
+    def kept(self) -> bytes:
+        """Return the frames of the answers that have not been sent yet, as far as that is sure."""
+        turn, size = _turn_and_size.unpack_from(self._page, _TURN)
+        frames = self._page[_KEPT : min(_KEPT + size, mmap.PAGESIZE)]
+        return frames if _number.unpack_from(self._page, _TURN)[0] == turn else b""
 
     def close(self) -> None:
         """Give the page up."""

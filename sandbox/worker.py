@@ -69,6 +69,7 @@ class Worker:
         self._phase = WorkerState.FORKED
         self._sent = 0
         self._held = 0  # frames up to this number are held back; 0: none
+        self._taken: set[bytes] = set()  # calls that were answered from the page
         self._page = page
         self._events = events
         self._tree = tree
@@ -108,7 +109,12 @@ class Worker:
     @property
     def running(self) -> bytes:
         """Return the id of the one call that runs, if there is just one. From any thread."""
-        return b"" if self.is_coroutine else next(iter(list(self.in_flight)), b"")
+        if self.is_coroutine or self._phase is WorkerState.GONE:
+            return b""
+        with contextlib.suppress(ValueError):  # it ends just now
+            begun = self._page.begun
+            return next((c.id for c in list(self.in_flight.values()) if c.number == begun), b"")
+        return b""
 
     def take(self) -> None:
         """Claim the spare for its pool: from now on calls may be sent."""
@@ -213,6 +219,9 @@ class Worker:
         _kind, call_id, status, exec_us, payload = message
         in_flight = self.in_flight
         if type(call_id) is not bytes or call_id not in in_flight:
+            if type(call_id) is bytes and call_id in self._taken:
+                self._taken.remove(call_id)  # it was found in the page before
+                return
             self._break("a reply to a call that it does not have")
             return
         if not self.is_coroutine and next(iter(in_flight)) != call_id:
@@ -229,6 +238,21 @@ class Worker:
         self._events.replied(self, call, exec_us)
         if self._phase is WorkerState.DRAINING and not in_flight:
             self._end()
+
+    def _take_kept(self) -> None:
+        """Answer the calls whose replies the worker has made but not sent (sandbox/progress.py)."""
+        try:
+            messages = wire.Decoder(wire.MAX_GUEST_FRAME).feed(self._page.kept())
+        except wire.WireError:
+            return
+        for message in messages:
+            match message:
+                case [wire.REPLY, bytes(call_id), int(status), int(exec_us), payload]:
+                    if (call := self.in_flight.pop(call_id, None)) is not None:
+                        self._taken.add(call_id)
+                        self.served += 1
+                        call.answer((status, exec_us, payload))
+                        self._events.replied(self, call, exec_us)
 
     def _break(self, what: str) -> None:
         self._channel.close()
@@ -254,6 +278,7 @@ class Worker:
         self._step(WorkerState.GONE)
         self._death.because(reason)
         self._channel.close()
+        self._take_kept()
         begun = self._page.begun
         if self._held:
             self._page.decide()  # it may wait for it
@@ -266,6 +291,8 @@ class Worker:
         self._events.gone(self, not_begun)
 
     def _take_back(self) -> None:
+        if self._phase is not WorkerState.GONE and not self._death.why:
+            self._take_kept()
         held, self._held = self._held, 0
         if self._phase is WorkerState.GONE or self._death.why:
             return  # its end parts the calls

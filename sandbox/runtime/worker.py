@@ -1,10 +1,11 @@
 """A worker: reads calls, runs the user's function, writes replies.
 
 Synchronous functions have one call in flight; frames that came with it wait here. A reply is
-written before the next call begins, so that a crash in one call never takes the finished answer of
-another with it; what has begun is counted in a page shared with the host, which by it knows which
-frames of a dead or busy worker may be given to another. Per call: one read may bring many, one
-write each.
+written before the next call begins, or, while calls are very short, laid into a page shared with
+the host and written with the next ones: so a crash in one call never takes the finished answer of
+another with it. What has begun is counted in that page, too, by which the host knows which frames
+of a dead or busy worker may be given to another. Per call: one read may bring many, and one write
+serve a few.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _READ = 1 << 16  # below what the C library maps and unmaps at each turn
 _READ_ON = 1 << 18  # of a frame that has begun
 _FAILED = 1
 _LOAD_FAILED = 2
+_KEPT, _KEPT_BYTES = 64, 1024  # where answers lie that wait for the next ones, and how many
+_QUICK_US = 50  # of a call whose successor is expected to be over as soon
 _store = struct.Struct("<Q").pack_into
 _held = struct.Struct("<Q").unpack_from  # at 8: frames up to this number may have been taken back
 _verdict = struct.Struct("<QQQ").unpack_from  # at 8: held, decided, first that was taken back
@@ -73,15 +76,21 @@ def _serve(
     call = entry.call if isinstance(entry, Entry) else _refusal(entry)
     begin, end = capture.begin, capture.end
     fork = _Fork()
+    answers = _Answers(sock, page)
     begun = 0
     while data := _read(sock, decoder):
-        for message in decoder.feed(data):
+        messages = decoder.feed(data)
+        waiting = len(messages)
+        for message in messages:
+            waiting -= 1
             if message[0] != wire.CALL:
                 continue
             begun += 1
             _store(page, 0, begun)  # first: the host decides by it (sandbox/progress.py)
-            if begun <= _held(page, 8)[0] and _is_taken_back(page, begun):
-                continue
+            if begun <= _held(page, 8)[0]:
+                answers.send()
+                if _is_taken_back(page, begun):
+                    continue
             _kind, call_id, event, trace = message
             start = _clock()
             name = _text(call_id)
@@ -90,7 +99,43 @@ def _serve(
             end(name, mark)
             if fork.is_child:
                 os._exit(0)  # user code forked and its child came back here
-            sock.sendall(_reply(call_id, status, start, payload))
+            spent = (_clock() - start) // 1000
+            frame = _reply(call_id, status, spent, payload)
+            if not (waiting and spent < _QUICK_US and answers.keep(frame)):
+                answers.send(frame)
+        answers.send()
+
+
+class _Answers:
+    """Answers on their way out; what is kept for the next ones lies where the host can find it."""
+
+    def __init__(self, sock: socket.socket, page: mmap.mmap) -> None:
+        self._sock = sock
+        self._page = page
+        self._size = 0
+        self._turn = 0
+
+    def keep(self, frame: bytes) -> bool:
+        """Keep an answer for the next write, if there is room."""
+        size = self._size + len(frame)
+        if size > _KEPT_BYTES:
+            return False
+        self._page[_KEPT + self._size : _KEPT + size] = frame
+        _store(self._page, 40, size)  # last: now it counts
+        self._size = size
+        return True
+
+    def send(self, frame: bytes = b"") -> None:
+        """Write what is kept, and this frame."""
+        if not self._size:
+            if frame:
+                self._sock.sendall(frame)
+            return
+        self._sock.sendall(self._page[_KEPT : _KEPT + self._size] + frame)
+        self._size = 0
+        self._turn += 1
+        _store(self._page, 40, 0)
+        _store(self._page, 32, self._turn)  # before the place is used anew: void what is being read
 
 
 class _Fork:
@@ -135,8 +180,7 @@ def _text(call_id: bytes) -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
-def _reply(call_id: bytes, status: int, start: int, payload: Any) -> bytes:
-    spent = (_clock() - start) // 1000
+def _reply(call_id: bytes, status: int, spent: int, payload: Any) -> bytes:
     try:
         frame = wire.encode([wire.REPLY, call_id, status, spent, payload])
     except Exception as error:
@@ -212,7 +256,7 @@ class _Coroutines:
             self._tasks.pop(call_id, None)
         if self._fork.is_child:
             os._exit(0)  # user code forked and its child came back here
-        self._write(_reply(call_id, status, start, payload))
+        self._write(_reply(call_id, status, (_clock() - start) // 1000, payload))
 
     def _write(self, frame: bytes) -> None:
         if self._out:

@@ -20,7 +20,7 @@ from real.sandboxes import (
 )
 
 from sandbox.errors import ProtocolBrokenError, SandboxDiedError, SpawnFailedError
-from sandbox.worker import WorkerState
+from sandbox.worker import Worker, WorkerState
 
 pytestmark = [pytest.mark.real, pytest.mark.core]
 
@@ -34,6 +34,10 @@ def main(req: func.HttpRequest) -> func.HttpResponse:
     if "sleep" in q:
         open(q["mark"], "w").close()
         time.sleep(float(q["sleep"]))
+    if "until" in q:
+        open(q["mark"], "w").close()
+        while not os.path.exists(q["until"]):
+            time.sleep(0.001)
     if "print" in q:
         print(q["print"])
         os.system("echo raw-" + q["print"])
@@ -209,12 +213,19 @@ async def test_a_death_fails_the_call_that_began_and_gives_back_the_others(tmp_p
         assert not any(other.future.done() for other in others)
 
 
+async def warm(worker: Worker) -> None:
+    """Call so often that a call is quick: its answer may then wait for the next one's."""
+    for _ in range(20):
+        await answer(call(worker))
+
+
 async def test_finished_answers_survive_a_crash_behind_them(tmp_path: Path) -> None:
-    """A reply is written before the next call begins: a crash takes no neighbour's answer."""
+    """Sent or still kept when the process ends: a crash takes no neighbour's answer."""
     async with launchers() as both:
         zygote, _ = await bound_zygote(both, tmp_path, HELLO)
         worker, watcher = await ready_worker(zygote)
-        before = [call(worker, name=str(i)) for i in range(8)]
+        await warm(worker)
+        before = [call(worker, name=str(i)) for i in range(30)]
         crash = call(worker, exit="9")
         after = [call(worker, name="later")]
         for i, made in enumerate(before):
@@ -222,6 +233,28 @@ async def test_finished_answers_survive_a_crash_behind_them(tmp_path: Path) -> N
         with pytest.raises(SandboxDiedError, match="exit code 9"):
             await crash.future
         assert await watcher.is_gone == after
+
+
+async def test_finished_answers_do_not_wait_for_a_slow_call_behind_them(tmp_path: Path) -> None:
+    """A recall finds those that are kept; that they are sent later, too, harms nothing."""
+    async with launchers() as both:
+        zygote, _ = await bound_zygote(both, tmp_path, HELLO)
+        worker, watcher = await ready_worker(zygote)
+        await warm(worker)
+        mark, go_on = tmp_path / "begun", tmp_path / "go-on"
+        before = [call(worker, name=str(i)) for i in range(5)]
+        slow = call(worker, until=str(go_on), mark=str(mark), name="slow")
+        behind = [call(worker, name="behind")]
+        await until(mark.exists, "the slow call")
+        worker.recall()
+        for i, made in enumerate(before):
+            assert await answer(made) == f"{worker.pid} {i}"
+        await until(lambda: watcher.returns, "the recall")
+        assert watcher.returns == [behind]
+        assert not slow.answered
+        go_on.touch()
+        assert await answer(slow) == f"{worker.pid} slow"
+        assert await answer(call(worker, name="next")) == f"{worker.pid} next"
 
 
 async def test_a_dead_zygote_does_not_cost_its_workers_their_calls(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import struct
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.progress import Progress
-from sandbox.runtime.worker import _is_taken_back
+from sandbox.runtime.worker import _Answers, _is_taken_back
 
 Pages = tuple[Progress, mmap.mmap]
 
@@ -80,3 +81,80 @@ def test_a_second_recall_does_not_revive_what_the_first_took(pages: Pages):
     first = host.decide()
     assert first <= 6
     assert [_is_taken_back(guest, n) for n in (5, 6, 7, 9)] == [True] * 4
+
+
+@pytest.fixture
+def answers(pages: Pages) -> Iterator[tuple[_Answers, socket.socket]]:
+    """The worker's way out, and the host's end of it."""
+    host, guest = socket.socketpair()
+    with host, guest:
+        yield _Answers(guest, pages[1]), host
+
+
+def test_kept_answers_are_found_until_they_are_sent(pages: Pages, answers):
+    """Each finished answer is in the page or on its way, in one write with the next."""
+    (host, _guest), (out, sock) = pages, answers
+    assert host.kept() == b""
+    assert out.keep(b"one")
+    assert out.keep(b"two")
+    assert host.kept() == b"onetwo"
+    out.send(b"three")
+    assert sock.recv(100) == b"onetwothree"
+    assert host.kept() == b""
+    assert out.keep(b"4")
+    assert host.kept() == b"4"
+    out.send()
+    assert sock.recv(100) == b"4"
+
+
+def test_an_answer_without_room_leaves_with_the_kept_ones(pages: Pages, answers):
+    """The room is bounded: what does not fit is sent at once, after what waits."""
+    (host, _guest), (out, sock) = pages, answers
+    assert out.keep(b"a" * 1000)
+    large = b"b" * 100
+    assert not out.keep(large)
+    out.send(large)
+    assert sock.recv(5000) == b"a" * 1000 + large
+    assert host.kept() == b""
+
+
+def test_what_was_read_while_it_was_sent_is_void(pages: Pages, answers, monkeypatch):
+    """The place may hold other answers by then."""
+    (host, _guest), (out, _sock) = pages, answers
+    out.keep(b"one")
+    page = host._page
+
+    class Slow:
+        """A page whose answers are sent just while they are read."""
+
+        def __getitem__(self, part):
+            found = page[part]
+            out.send()
+            out.keep(b"new")
+            return found
+
+    monkeypatch.setattr("sandbox.progress._turn_and_size", Reading(page))
+    monkeypatch.setattr("sandbox.progress._number", Reading(page))
+    monkeypatch.setattr(host, "_page", Slow())
+    assert host.kept() == b""
+    monkeypatch.undo()
+    assert host.kept() == b"new"
+
+
+class Reading:
+    """A struct that reads from a page, whatever stands for it."""
+
+    def __init__(self, page: mmap.mmap) -> None:
+        self._page = page
+
+    def unpack_from(self, _page: object, at: int) -> tuple[int, int]:
+        """Return two numbers from there."""
+        return struct.unpack_from("<QQ", self._page, at)
+
+
+@pytest.mark.parametrize("size", [5000, 1 << 60])
+def test_a_size_that_lies_reads_no_further_than_the_page(pages: Pages, size: int):
+    """The host reads what there is."""
+    host, guest = pages
+    struct.pack_into("<Q", guest, 40, size)
+    assert len(host.kept()) == mmap.PAGESIZE - 64
