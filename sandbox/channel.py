@@ -16,7 +16,8 @@ from typing import Any
 
 from sandbox.runtime import wire
 
-_READ = 1 << 18
+_READ = 1 << 16  # below what the C library maps and unmaps at each turn
+_READ_ON = 1 << 18  # of a frame that has begun
 _CREDENTIALS = struct.Struct("3i")
 _SO_PASSCRED = 16
 _SCM_CREDENTIALS = 2
@@ -125,7 +126,7 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            data = self._sock.recv(_READ)
+            data = self._sock.recv(_READ_ON if self._decoder.pending else _READ)
         except BlockingIOError:
             return
         except OSError:
