@@ -32,6 +32,7 @@ HOT_PATH = (
     "sandbox/worker.py",
 )  # fmt: skip
 _OURS = ("gateway", "scheduler", "sandbox")
+_LOG = compiled.FOLDER.parent / "compile.log"  # of an attempt that failed
 
 
 def main(arguments: list[str]) -> int:
@@ -40,9 +41,11 @@ def main(arguments: list[str]) -> int:
         return 1 if arguments else 0
     missing = _missing()
     if arguments:
-        return int(missing not in ("", "mypy"))
+        return int(missing not in ("", "mypy") or _has_failed())
     if missing:
         print(f"taak: no {missing}: the hot path runs as plain Python")
+    elif _has_failed():
+        print(f"taak: the hot path could not be compiled ({_shown(_LOG)}) and runs as plain Python")
     else:
         print("taak: compiling the hot path, once for these sources ...", flush=True)
         _make()
@@ -61,6 +64,17 @@ def _missing() -> str:
     return ""
 
 
+def _has_failed() -> bool:
+    """Tell whether it could not be made of these sources: it is not tried again."""
+    if not _LOG.exists():
+        return False
+    return all(_LOG.stat().st_mtime > (compiled.ROOT / s).stat().st_mtime for s in _sources())
+
+
+def _shown(file: Path) -> str:
+    return os.path.relpath(file)
+
+
 def _make() -> None:
     """Compile into a folder beside, and put it in place when it is whole."""
     compiled.FOLDER.parent.mkdir(exist_ok=True)
@@ -70,11 +84,11 @@ def _make() -> None:
         with log.open("w") as out:
             step = [sys.executable, __file__, "--into", place]
             done = subprocess.run(step, stdout=out, stderr=out, cwd=compiled.ROOT, check=False)
+        shutil.copy(log, _LOG)
         if done.returncode:
-            kept = shutil.copy(log, compiled.FOLDER.parent / "compile.log")
-            where = os.path.relpath(kept)
-            print(f"taak: that failed ({where}): the hot path runs as plain Python")
+            print(f"taak: that failed ({_shown(_LOG)}): the hot path runs as plain Python")
             return
+        _LOG.unlink()
         new = folder / "new"
         shutil.rmtree(compiled.FOLDER, ignore_errors=True)
         new.rename(compiled.FOLDER)
@@ -85,8 +99,10 @@ def _compile_into(place: Path) -> None:
     from setuptools import Distribution  # noqa: PLC0415
     from setuptools.command.build_ext import build_ext  # noqa: PLC0415
 
+    # Not our own configuration: types are judged elsewhere, with stubs that are not here.
+    options = ["--config-file=", "--ignore-missing-imports", "--disable-error-code=import-untyped"]
     extensions = mypycify(
-        list(HOT_PATH), opt_level="2", debug_level="0", target_dir=str(place / "c")
+        [*options, *HOT_PATH], opt_level="2", debug_level="0", target_dir=str(place / "c")
     )
     command = build_ext(Distribution({"name": "taak", "ext_modules": extensions}))
     command.build_lib, command.build_temp = str(place / "new"), str(place / "o")
