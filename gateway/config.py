@@ -2,7 +2,8 @@
 
 Three sources, flag beats environment beats file. One table says for every setting how it is read
 and what it may be; the command line, the environment and `taak.toml` are read through it alike.
-This file decides nothing about running and touches the disk only to look at the site and the file.
+How a value is read stands in setting_values.py. This file decides nothing about running and touches
+the disk only to look at the file.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gateway import setting_values
+from gateway.setting_values import BadValueError
+
 FILE_NAME = "taak.toml"
-_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_STORE = re.compile(r"sqlite:///.+|memory:")
 
 
 class ConfigError(Exception):
@@ -60,6 +62,15 @@ class Config:
         rescan_s: how often the site is compared even without an event, seconds.
         fast_lane: plain HTTP requests are answered without aiohttp (fast_lane.py); both ways say
             the same, so that "off" serves for comparing and as a way out.
+        require_sandbox: the least level of every function and job; below it nothing starts. Empty:
+            each gets what it asks for, as far as the machine gives it.
+        max_connections: open at once on the data listener.
+        max_management_connections: open at once on the management listener.
+        max_connections_per_address: of one client address on a listener; 0 is any number. Clients
+            on this machine are not counted.
+        header_timeout_s: from the first byte of a request, or the connect, to the end of its head.
+        idle_timeout_s: how long a connection stays open between two requests, seconds.
+        body_timeout_s: the longest pause in a body and in the reading of an answer, seconds.
         master_key: management key; empty: generated once and kept in the home.
     """
 
@@ -78,85 +89,13 @@ class Config:
     rescan_s: float = 10.0
     master_key: str = field(default="", repr=False)
     fast_lane: bool = True
-
-
-class _BadValueError(ValueError):
-    """A value that the setting cannot be; the text says what it can be."""
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise _BadValueError("not a port; give 0 to 65535 (0 picks a free one)")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86400:  # false for NaN as well
-        raise _BadValueError("not a time in seconds; give 0 to 86400, such as 0.2 or 30")
-    return value
-
-
-def _positive_seconds(text: str) -> float:
-    value = _seconds(text)
-    if value == 0:
-        raise _BadValueError("must be more than 0 seconds, such as 0.2 or 10")
-    return value
-
-
-def _address(text: str) -> str:
-    if not text or "/" in text or any(c.isspace() for c in text):
-        raise _BadValueError("not an address; give one such as 127.0.0.1, 0.0.0.0, :: or localhost")
-    return text.strip("[]")
-
-
-def _instance(text: str) -> str:
-    if not _INSTANCE.fullmatch(text):
-        raise _BadValueError("give 1 to 63 letters, digits, '-', '_' or '.', a letter first")
-    return text
-
-
-def _log_format(text: str) -> str:
-    if text not in ("text", "json"):
-        raise _BadValueError("give text or json")
-    return text
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in {"on", "off", "true", "false", "1", "0"}:
-        raise _BadValueError("give on or off")
-    return text.lower() in {"on", "true", "1"}
-
-
-def _store(text: str) -> str:
-    if not _STORE.fullmatch(text):
-        raise _BadValueError("give a URL such as sqlite:////var/lib/taak/taak.db or memory:")
-    return text
-
-
-def _directory(text: str) -> Path:
-    if not text:
-        raise _BadValueError("is empty; give a directory")
-    path = Path(os.path.abspath(os.path.expanduser(text)))
-    if path.exists() and not path.is_dir():
-        raise _BadValueError(f"{path} is a file; give a directory")
-    return path
-
-
-def _existing_directory(text: str) -> Path:
-    path = _directory(text)
-    if not path.exists():
-        raise _BadValueError(f"{path} does not exist; make it, or leave it out for HOME/site")
-    return path
-
-
-def _key(text: str) -> str:
-    if not text.isprintable() or any(c.isspace() for c in text) or not text:
-        raise _BadValueError("must be printable characters without blanks")
-    return text
+    require_sandbox: str = ""
+    max_connections: int = 10_000
+    max_management_connections: int = 1000
+    max_connections_per_address: int = 1000
+    header_timeout_s: float = 10.0
+    idle_timeout_s: float = 75.0
+    body_timeout_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,20 +118,27 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("site", _existing_directory),
-    Setting("home", _directory),
-    Setting("host", _address),
-    Setting("port", _port),
-    Setting("management_host", _address),
-    Setting("management_port", _port),
-    Setting("store", _store),
-    Setting("instance", _instance),
-    Setting("log_format", _log_format),
-    Setting("drain_s", _seconds),
-    Setting("settle_s", _positive_seconds),
-    Setting("rescan_s", _positive_seconds),
-    Setting("fast_lane", _switch),
-    Setting("master_key", _key, secret=True),
+    Setting("site", setting_values.existing_directory),
+    Setting("home", setting_values.directory),
+    Setting("host", setting_values.address),
+    Setting("port", setting_values.port),
+    Setting("management_host", setting_values.address),
+    Setting("management_port", setting_values.port),
+    Setting("store", setting_values.store),
+    Setting("instance", setting_values.instance),
+    Setting("log_format", setting_values.log_format),
+    Setting("drain_s", setting_values.seconds),
+    Setting("settle_s", setting_values.positive_seconds),
+    Setting("rescan_s", setting_values.positive_seconds),
+    Setting("fast_lane", setting_values.switch),
+    Setting("require_sandbox", setting_values.level),
+    Setting("max_connections", setting_values.positive_count),
+    Setting("max_management_connections", setting_values.positive_count),
+    Setting("max_connections_per_address", setting_values.count),
+    Setting("header_timeout_s", setting_values.positive_seconds),
+    Setting("idle_timeout_s", setting_values.positive_seconds),
+    Setting("body_timeout_s", setting_values.positive_seconds),
+    Setting("master_key", setting_values.key, secret=True),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 assert set(_BY_NAME) == {f.name for f in fields(Config)} - {"site_is_default"}
@@ -215,7 +161,7 @@ def load(
             continue
         try:
             values[setting.name] = setting.read(text)
-        except _BadValueError as error:
+        except BadValueError as error:
             shown = "" if setting.secret else f"={text!r}"
             mistakes.append(f"{source}{shown}: {error}")
     _check_together(values, mistakes)
@@ -259,7 +205,7 @@ def _read_file(path: Path, *, wanted: bool, mistakes: list[str]) -> dict[str, st
         name = key.replace("-", "_")
         if name not in _BY_NAME:
             mistakes.append(f"{path}: unknown setting {key!r}{_nearest(name)}")
-        elif isinstance(value, bool) and _BY_NAME[name].read is _switch:
+        elif isinstance(value, bool) and _BY_NAME[name].read is setting_values.switch:
             found[name] = "on" if value else "off"
         elif isinstance(value, bool) or not isinstance(value, str | int | float):
             mistakes.append(f"{path}: {key}: give a text or a number")

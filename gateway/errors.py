@@ -18,6 +18,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway.http_limits import RefusedError
 from scheduler import errors
 
 log = logging.getLogger("taak.http")
@@ -36,6 +37,7 @@ class Answer:
     detail: str
     hint: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    closes: bool = False  # the connection is of no use after it
 
 
 #: exception -> (status, code, hint). Looked up along the exception's bases, nearest first.
@@ -54,6 +56,8 @@ def answer_for(error: Exception) -> Answer:
     """Return the answer to a failure; one that nobody foresaw is logged with its traceback."""
     if isinstance(error, web.HTTPException):
         return _http_answer(error)
+    if isinstance(error, RefusedError):  # the rest of the body will not come
+        return Answer(error.status, error.reason, error.text, closes=True)
     for base in type(error).__mro__:
         if base in TABLE:
             status, code, hint = TABLE[base]
@@ -108,9 +112,11 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         answer = answer_for(error)
     except Exception as error:  # noqa: BLE001
         answer = answer_for(error)
-    if request.path.lower().startswith(_KUDU_PREFIXES):
-        return text_response(answer)
-    return problem_response(answer)
+    is_kudu = request.path.lower().startswith(_KUDU_PREFIXES)
+    response = text_response(answer) if is_kudu else problem_response(answer)
+    if answer.closes:
+        response.force_close()
+    return response
 
 
 def _retry_after(error: Exception) -> dict[str, str]:
@@ -128,5 +134,8 @@ def _http_answer(error: web.HTTPException) -> Answer:
         detail = "there is no such path"
     elif isinstance(error, web.HTTPMethodNotAllowed):
         detail = f"{error.method} is not possible here, only {headers.get('Allow', 'others')}"
+    elif isinstance(error, web.HTTPRequestEntityTooLarge):
+        detail = f"{detail} (this limit is fixed)"
+        return Answer(error.status, code, detail, closes=True)
     hint = "GET /openapi.json lists every path" if error.status in {404, 405} else ""
     return Answer(error.status, code, detail, hint, headers)

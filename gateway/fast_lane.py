@@ -13,27 +13,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Final, cast
 from urllib.parse import parse_qsl
 
 import httptools
 
 from gateway import reply
-from gateway.front_desk import FrontDesk, Head, is_admin
-from gateway.http_trigger import KEEP_ALIVE_S
+from gateway.connections import Farewell, Visit
+from gateway.front_desk import NOT_YET, FrontDesk, Head, is_admin
+from gateway.http_limits import HttpLimits, RefusedError
 from gateway.reply import Reply
+from gateway.request_head import ONCE
 from gateway.routes import Match
 
-_MAX_HEAD = 16 << 10
-_MAX_TARGET = 8190  # as aiohttp; more parameters than fit in here are more than a frame may hold
-_MAX_FIELD = 8190  # of one header, as in aiohttp, which refuses a longer one
+_MAX_HEAD = 8 << 10  # no line of it can be over its limit then, nor all headers over theirs
 _MAX_HEADERS = 128
 _MAX_BODY = 64 << 10
 _MAX_BUFFER = 256 << 10  # of requests that wait behind the one under way
-_HEAD_S = 10.0  # a request must be here so long after its first byte
-_SWEEP_S = 1.0
 _KNOWN_BYTES = 2 << 10  # of a head that an idle connection may keep
-_SINGLE = frozenset({"content-length", "host"})
 _METHODS = {name.encode(): name for name in ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")}
 _FOREIGN = frozenset({"expect", "transfer-encoding", "upgrade"})
 
@@ -66,29 +64,23 @@ _GONE: Final[LaneState] = LaneState.GONE
 
 
 class FastLanes:
-    """All connections of the lane: makes them, ends the silent ones, ends all."""
+    """All connections of the lane: makes them, ends all."""
 
-    def __init__(self, desk: FrontDesk, general: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        desk: FrontDesk,
+        general: Callable[[Visit, float], asyncio.Protocol],
+        limits: HttpLimits,
+    ) -> None:
         self.desk = desk
         self.general = general
+        self.limits = limits
         self.closing = False
         self.lanes: set[FastLane] = set()
-        self.now = (
-            asyncio.get_running_loop().time()
-        )  # of the last sweep: what is silent is told by it
 
-    def __call__(self) -> FastLane:
+    def __call__(self, visit: Visit) -> FastLane:
         """Return the protocol of a new connection."""
-        return FastLane(self)
-
-    async def serve(self) -> None:
-        """End connections that are silent between or inside requests, for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            self.now = now = loop.time()
-            for lane in list(self.lanes):
-                lane.check_time(now)
+        return FastLane(self, visit)
 
     def close(self) -> None:
         """End the idle connections now and the others after their answer."""
@@ -101,17 +93,19 @@ class FastLane(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_body_bytes", "_buffer", "_closing", "_desk", "_first", "_full", "_head", "_headers",
-        "_known", "_known_head", "_lanes", "_method", "_parser", "_plain", "_since", "_starting",
-        "_state", "_target", "_transport",
+        "_began", "_body_bytes", "_buffer", "_closing", "_desk", "_first", "_full", "_head",
+        "_headers", "_known", "_known_head", "_lanes", "_loop", "_method", "_parser", "_plain",
+        "_since", "_starting", "_state", "_target", "_transport", "_visit",
     )  # fmt: skip
 
-    def __init__(self, lanes: FastLanes) -> None:
+    def __init__(self, lanes: FastLanes, visit: Visit) -> None:
+        self._visit = visit
+        self._loop = asyncio.get_running_loop()
         self._lanes = lanes
         self._desk = lanes.desk
         self._parser = httptools.HttpRequestParser(self)
-        self._state = _IDLE
-        self._since = lanes.now
+        self._state = _READING  # who connects has something to say
+        self._since = self._began = self._loop.time()
         self._buffer = b""
         self._head: Head | None = None
         self._known = b""  # the bytes of a head that asked for no more than an answer
@@ -127,18 +121,20 @@ class FastLane(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
         self._transport = cast("asyncio.Transport", transport)
+        self._visit.taken(self, self._transport)
         self._lanes.lanes.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a call under way goes on, its answer is dropped."""
         del exc
         self._leave()
+        self._visit.end()
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and answer what is complete."""
         self._buffer = self._buffer + data if self._buffer else data
         if self._head is not None:
-            self._since = self._lanes.now  # a slow body is no crime as long as it comes
+            self._since = self._loop.time()  # a slow body is no crime as long as it comes
         if self._state is not _CALLING:
             self._advance()
         elif len(self._buffer) > _MAX_BUFFER:
@@ -173,14 +169,11 @@ class FastLane(asyncio.Protocol):
         text = value.decode("utf-8", "surrogateescape")
         lower = key.lower()
         self._headers.append((key, text))
-        if (
-            lower in _FOREIGN
-            or (lower in _SINGLE and lower in self._first)
-            or len(value) > _MAX_FIELD
-        ):
+        if lower in _FOREIGN or (lower in ONCE and lower in self._first):
             self._plain = False
         elif lower == "connection" and "close" in text.lower():
-            self._closing = True
+            tokens = [token.strip(" \t") for token in text.lower().split(",")]
+            self._closing = self._closing or "close" in tokens
         self._first.setdefault(lower, text)
 
     # -- steps
@@ -190,7 +183,7 @@ class FastLane(asyncio.Protocol):
         while self._buffer and not self._full and (self._state is _IDLE or self._state is _READING):
             if self._state is _IDLE:
                 self._state = _READING
-                self._since = self._lanes.now
+                self._since = self._loop.time()
             if self._head is None and not self._read_head():
                 return
             if len(self._buffer) < self._body_bytes:
@@ -201,7 +194,7 @@ class FastLane(asyncio.Protocol):
         """Parse the head if it is here; hand the connection over if it is none of ours."""
         end = self._buffer.find(b"\r\n\r\n") + 4
         if end < 4:
-            if len(self._buffer) > _MAX_HEAD:
+            if len(self._buffer) > _MAX_HEAD or _is_odd(self._buffer):
                 self._hand_over()
             return False
         data = self._buffer[:end]
@@ -216,6 +209,8 @@ class FastLane(asyncio.Protocol):
             is_simple = not self._body_bytes and not self._closing and end <= _KNOWN_BYTES
             self._known, self._known_head = (data, self._head) if is_simple else (b"", None)
         self._buffer = self._buffer[end:]
+        if len(self._buffer) < self._body_bytes:
+            self._since = self._began = self._loop.time()
         return True
 
     def _parsed(self, data: bytes) -> bool:
@@ -226,7 +221,7 @@ class FastLane(asyncio.Protocol):
         parser, target, first = self._parser, self._target, self._first
         if not self._plain or parser.get_http_version() != "1.1" or not target.startswith("/"):
             return False
-        if len(target) > _MAX_TARGET or len(self._headers) > _MAX_HEADERS or "host" not in first:
+        if len(self._headers) > _MAX_HEADERS or "host" not in first:
             return False
         if (length := first.get("content-length")) is None:
             self._body_bytes = 0
@@ -261,10 +256,21 @@ class FastLane(asyncio.Protocol):
         self._state = _CALLING
         self._starting = True
         if type(match) is Reply:
-            self._answer(match)
+            if match is NOT_YET:
+                self._desk.opening.wait(partial(self._begin_late, head, body))
+            else:
+                self._answer(match)
         else:
             self._desk.call(cast("Match", match), head, body, self._answer)
         self._starting = False
+
+    def _begin_late(self, head: Head, body: bytes) -> None:
+        """Ask the front desk again, now that the platform has started, or still has not."""
+        match = self._desk.admit(head, waits=False)
+        if type(match) is Reply:
+            self._answer(match)
+        elif self._state is _CALLING:  # the client has waited as well
+            self._desk.call(cast("Match", match), head, body, self._answer)
 
     def _answer(self, answer: Reply) -> None:
         """Write an answer and go on with the next request."""
@@ -281,7 +287,7 @@ class FastLane(asyncio.Protocol):
             transport.close()
             return
         self._state = _IDLE
-        self._since = self._lanes.now
+        self._since = self._loop.time()
         if self._buffer and not self._starting:  # a refusal comes while _advance still loops
             if len(self._buffer) > _MAX_BUFFER and not self._full:
                 transport.resume_reading()
@@ -289,7 +295,7 @@ class FastLane(asyncio.Protocol):
 
     def _hand_over(self) -> None:
         """Give the connection, with all that is not answered yet, to aiohttp for good."""
-        handler = self._lanes.general()
+        handler = self._lanes.general(self._visit, self._since)
         transport, data = self._transport, self._buffer
         self._leave()
         transport.set_protocol(handler)
@@ -299,23 +305,39 @@ class FastLane(asyncio.Protocol):
     # -- the end
 
     def check_time(self, now: float) -> None:
-        """End a connection that is silent for too long."""
-        if self._state is _IDLE and now - self._since > KEEP_ALIVE_S + _SWEEP_S:
+        """End a connection whose client owes us something for too long."""
+        limits, waited = self._lanes.limits, now - self._since
+        if self._state is _READING and self._head is not None:
+            elapsed = now - self._began
+            if refusal := limits.late_body(waited, elapsed, len(self._buffer)):
+                self._refuse(refusal)
+        elif self._state is _READING and (refusal := limits.late_head(waited)):
+            if self._buffer:
+                self._refuse(refusal)
+            else:
+                self.finish()  # it has said nothing at all, and hears nothing
+        elif self._state is _IDLE and waited > limits.idle_s:
             self.finish()
-        elif self._state is _READING and now - self._since > _HEAD_S + _SWEEP_S:
-            answer = self._desk.count(
-                reply.plain(408, f"The request was not here within {_HEAD_S:g} s.\n")
-            )
-            self._transport.write(answer.encode("GET", keep_alive=False))
-            self._leave()
-            self._transport.close()
+
+    def _refuse(self, refusal: RefusedError) -> None:
+        self._visit.refused(refusal)
+        answer = self._desk.count(reply.plain(refusal.status, f"{refusal.text}\n"))
+        self._transport.write(answer.encode("GET", keep_alive=False))
+        self._leave()
+        Farewell(self._visit, self._transport, self._lanes.limits)
 
     def finish(self) -> None:
         """Close between two requests; a call under way closes after its answer."""
-        if self._state is _IDLE:
+        silent = self._state is _READING and self._head is None and not self._buffer
+        if silent or self._state is _IDLE:
             self._leave()
             self._transport.close()
 
     def _leave(self) -> None:
         self._state = _GONE
         self._lanes.lanes.discard(self)
+
+
+def _is_odd(start: bytes) -> bool:
+    """Tell whether no plain request begins so: by a binary protocol, or lines without CR."""
+    return not start[:1].isalpha() or start.count(b"\n") != start.count(b"\r\n")

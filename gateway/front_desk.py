@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from gateway import reply
 from gateway.keys import Level
+from gateway.opening import Opening
 from gateway.platform import Platform
 from gateway.reply import BadReplyError, Reply
 from gateway.routes import Match, RouteTable
@@ -36,6 +37,9 @@ _HOME_PAGE = (
 
 Pairs = tuple[tuple[str, str], ...]
 
+#: Not an answer: the platform starts, ask again when `FrontDesk.opening` calls back.
+NOT_YET = reply.plain(503)
+
 
 class Head(NamedTuple):
     """A request without its body.
@@ -56,7 +60,8 @@ class Head(NamedTuple):
 class FrontDesk:
     """Admits requests, gives them to the dispatcher and turns outcomes into replies."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, opening: Opening | None = None) -> None:
+        self.opening = opening or Opening(over=True)
         self._catalog = platform.catalog
         self._dispatcher = platform.dispatcher
         self._keys = platform.keys
@@ -79,15 +84,18 @@ class FrontDesk:
         self._max_outstanding = host.max_outstanding_requests
         self._home_page = host.settings.get("AzureWebJobsDisableHomepage", "").lower() != "true"
 
-    def admit(self, head: Head) -> Match | Reply:
-        """Return the function that answers, or the answer that says why none does."""
+    def admit(self, head: Head, *, waits: bool = True) -> Match | Reply:
+        """Return the function that answers, or the answer that says why none does.
+
+        While the platform starts that is NOT_YET, but not for who has waited enough.
+        """
         match = self.routes.find(head.method, head.path)
         if match is None:
-            return self._unmatched(head)
+            return self._unmatched(head, waits=waits)
         if not match.is_open and not self._may(match, head):
             return reply.plain(401, headers=self._extra)
         if reasons := self._ready():
-            return _unavailable(f"Not ready: {'; '.join(reasons)}\n", 1.0)
+            return self._not_ready(reasons, waits=waits)
         limit = self._max_outstanding
         if limit is not None and self._outstanding >= limit:
             text = (
@@ -171,12 +179,18 @@ class FrontDesk:
         )
         return self._keys.allows(match.function.name, key[:_MAX_KEY_CHARS])
 
-    def _unmatched(self, head: Head) -> Match | Reply:
+    def _not_ready(self, reasons: list[str], *, waits: bool) -> Reply:
+        if waits and not self.opening.over:
+            return NOT_YET
+        text = f"Function host is not running. Not ready: {'; '.join(reasons)}\n"
+        return _unavailable(text, 1.0)
+
+    def _unmatched(self, head: Head, *, waits: bool) -> Match | Reply:
         path = head.path
         if path == "/healthz":
             return reply.plain(200, "ok\n", (("Cache-Control", "no-store"),))
         if reasons := self._ready():  # before the first release no route is known
-            return _unavailable(f"Not ready: {'; '.join(reasons)}\n", 1.0)
+            return self._not_ready(reasons, waits=waits)
         off = self._off.find(head.method, path)
         if off is not None and self._level(off, head) is Level.ADMIN:
             return off

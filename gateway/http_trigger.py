@@ -14,16 +14,18 @@ from urllib.parse import parse_qsl
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpProcessingError, HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway import reply
-from gateway.front_desk import FrontDesk, Head, is_admin
+from gateway.connections import Visit
+from gateway.front_desk import NOT_YET, FrontDesk, Head, is_admin
+from gateway.http_connection import HttpConnection
+from gateway.http_limits import HttpLimits, RefusedError
 from gateway.reply import Reply
+from gateway.routes import Match
 
 _log = logging.getLogger("taak.gateway.http")
-KEEP_ALIVE_S = 75.0
-_BODY_IDLE_S = 30.0  # a body must go on arriving; also the only end of one that is framed wrongly
 
 
 class Request(web.BaseRequest):
@@ -53,19 +55,24 @@ class Request(web.BaseRequest):
 
 
 class DataListener:
-    """Answers requests by aiohttp's parser. `server()` is a protocol factory."""
+    """Answers requests by aiohttp's parser. `server` knows its connections and ends them."""
 
-    def __init__(self, desk: FrontDesk, admin: web.Server) -> None:
+    def __init__(self, desk: FrontDesk, admin: web.Server, limits: HttpLimits) -> None:
         self._desk = desk
         self._admin = admin
-
-    def server(self) -> web.Server:
-        """Return the low-level server."""
-        return web.Server(
+        self._limits = limits
+        self.server = web.Server(
             self.handle,  # type: ignore[arg-type]  # a Reply quacks like a StreamResponse
             request_factory=self._request,
-            access_log=None,
-            keepalive_timeout=KEEP_ALIVE_S,
+        )
+
+    def connection(self, visit: Visit, since: float = 0) -> HttpConnection:
+        """Return the protocol of a connection, new or with a head that began at `since`."""
+        return HttpConnection(
+            self.server,
+            visit,
+            self._limits,
+            since,
             auto_decompress=False,  # a function gets the body as it was sent
             logger=_log,
         )
@@ -91,8 +98,8 @@ class DataListener:
     async def _answer(self, request: Request) -> Reply:
         desk = self._desk
         head = request.head()
+        match = await self._admit(head, request)
         routes = desk.routes
-        match = desk.admit(head)
         if isinstance(match, Reply):
             if request.body_exists and "Expect" in request.headers:
                 match.keep_alive = False  # nobody knows whether the body still comes
@@ -113,6 +120,23 @@ class DataListener:
         desk.call(match, head, body, settle)
         return await answered
 
+    async def _admit(self, head: Head, request: Request) -> Match | Reply:
+        desk = self._desk
+        match = desk.admit(head)
+        if match is not NOT_YET:
+            return match
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def go_on() -> None:
+            if not opened.done():
+                opened.set_result(None)
+
+        desk.opening.wait(go_on)
+        await opened
+        if request.transport is None:
+            return reply.plain(503)  # the client did not wait; nobody reads it
+        return desk.admit(head, waits=False)
+
     async def _body(self, request: Request) -> bytes | Reply:
         """Return the whole body, or the answer to one that is too large, too slow or broken."""
         if not request.body_exists:
@@ -128,15 +152,14 @@ class DataListener:
         size = 0
         try:
             while not content.at_eof():
-                async with asyncio.timeout(_BODY_IDLE_S):
-                    part = await content.readany()
+                part = await content.readany()
                 size += len(part)
                 if size > limit:
                     return self._desk.too_large()
                 parts.append(part)
-        except TimeoutError:
-            return _refusal(408, f"Nothing of the body came for {_BODY_IDLE_S:g} s.\n")
-        except (ConnectionError, RequestPayloadError):  # the client left, or sent no such body
+        except RefusedError as error:
+            return _refusal(error.status, f"{error.text}\n")
+        except (ConnectionError, RequestPayloadError):  # the client left
             return _refusal(400, "The body ended before its time.\n")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -150,11 +173,3 @@ def _refusal(status: int, text: str) -> Reply:
     answer = reply.plain(status, text)
     answer.keep_alive = False
     return answer
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Tell whether a record is about us; what is no HTTP is not, and anyone may send it."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-_log.addFilter(_is_ours)

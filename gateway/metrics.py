@@ -40,6 +40,8 @@ class Metrics:
         self.requests: dict[tuple[str, int], int] = {}
         self.deploys: dict[str, int] = {}
         self.schedule_lag: dict[tuple[str, str], float] = {}
+        self.refusals: dict[tuple[str, str], int] = {}
+        self.open_connections: dict[str, Callable[[], int]] = {}  # listener: how many now
         self._counted = ""  # id of the newest deployment that is counted
         self._lags: deque[float] = deque(maxlen=_LAG_SAMPLES)
 
@@ -55,6 +57,11 @@ class Metrics:
         """Count an answered HTTP request of the "data" or the "management" listener."""
         place = (listener, status)
         self.requests[place] = self.requests.get(place, 0) + 1
+
+    def count_refusal(self, listener: str, reason: str) -> None:
+        """Count a connection or a request that a listener refused before anybody saw it."""
+        place = (listener, reason)
+        self.refusals[place] = self.refusals.get(place, 0) + 1
 
     def count_deployments(self, ended: Iterable[Deployment]) -> None:
         """Count those of the newest deployments that were not counted before."""

@@ -8,6 +8,7 @@ import time
 from gateway.job_facts import continuous_status
 from gateway.machine import inspect_machine
 from gateway.platform import Platform
+from gateway.sandbox_facts import function_sandbox, job_sandbox, level_word
 from gateway.start_screen import FunctionLine, JobLine, Missing, StartFacts
 from scheduler.deployment import DeploymentState
 from scheduler.functions import Function, HttpTrigger, Job, JobKind, OtherTrigger, TimerTrigger
@@ -35,8 +36,8 @@ async def start_facts(platform: Platform, began: float) -> StartFacts:
         key_file=platform.keys.source.replace("HOME", str(platform.home)),
         functions=functions,
         jobs=[_job(platform, job) for job in definition.jobs],
-        sandbox_level="process",
-        sandbox_missing=("namespaces", "Landlock", "seccomp"),
+        sandbox_level=platform.reach().level.value,
+        sandbox_because=platform.reach().because,
         missing=[
             Missing(check.name, check.fix)
             for check in inspect_machine(platform.home)
@@ -76,23 +77,26 @@ def _function(platform: Platform, function: Function) -> FunctionLine:
     error = platform.dispatcher.load_error(function.name)
     state = "error" if error else "disabled" if function.disabled else "ready"
     note = error[0] if error else function.disabled
+    level = level_word(function_sandbox(platform, function))
     match function.trigger:
-        case HttpTrigger(route=route, methods=methods, auth_level=level):
+        case HttpTrigger(route=route, methods=methods, auth_level=auth):
             prefix = platform.catalog.definition.host.route_prefix
             path = "/".join(filter(None, (prefix.strip("/"), route.strip("/"))))
             verbs = ",".join(sorted(methods)) if methods else "any"
             where = f"{verbs} {platform.data_url}/{path}"
-            return FunctionLine(function.name, f"http ({level.value})", where, state, note)
+            return FunctionLine(function.name, f"http ({auth.value})", where, state, note, level)
         case TimerTrigger(expression=expression):
-            return FunctionLine(function.name, "timer", expression, state, note)
+            return FunctionLine(function.name, "timer", expression, state, note, level)
         case OtherTrigger(type=kind):
-            return FunctionLine(function.name, kind, "by hand", state, note)
+            return FunctionLine(function.name, kind, "by hand", state, note, level)
 
 
 def _job(platform: Platform, job: Job) -> JobLine:
     schedule = job.schedule.text if job.schedule else ""
     note = job.error or job.schedule_error
+    level = level_word(job_sandbox(platform, job))
     if job.kind is JobKind.TRIGGERED:
-        return JobLine(job.name, "triggered", schedule, "error" if job.error else "ready", note)
+        state = "error" if job.error else "ready"
+        return JobLine(job.name, "triggered", schedule, state, note, level)
     state = "error" if job.error else continuous_status(platform, job).state.value
-    return JobLine(job.name, "continuous", "", state, note)
+    return JobLine(job.name, "continuous", "", state, note, level)

@@ -19,6 +19,7 @@ from scheduler.catalog import Catalog
 from scheduler.continuous import ContinuousJobs
 from scheduler.deployments import Deployments
 from scheduler.dispatcher import Dispatcher
+from scheduler.isolation import Reach
 from scheduler.job_folders import JobFolders
 from scheduler.store.port import Store
 from scheduler.triggered import TriggeredJobs
@@ -35,6 +36,7 @@ class Platform:
         data_url: "http://127.0.0.1:7071", without a slash at the end; management_url alike.
         started_at: aware UTC.
         ready: returns the reasons why the platform is not ready; empty means ready.
+        reach: returns the most that stands around user code on this machine.
         spawn: runs a coroutine in a task group that outlives the request.
         store_url: as configured, without a password.
     """
@@ -55,6 +57,7 @@ class Platform:
     folders: JobFolders
     keys: KeyStore
     ready: Callable[[], list[str]]
+    reach: Callable[[], Reach]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     store_url: str = ""
     metrics: Metrics = field(default_factory=Metrics)

@@ -17,18 +17,20 @@ from aiohttp import web
 from aiohttp.http import HttpVersion10
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_BAD_VALUE = re.compile(r"[\r\n\0]")
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # all that controls, but the tab
 # What belongs to the connection, not to the answer; length and date are the platform's.
 _HOP_BY_HOP = frozenset(
     {
-        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-        "transfer-encoding", "upgrade", "content-length", "date",
+        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+        "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length",
+        "date",
     }
 )  # fmt: skip
 _JOINED_BYTES = 1 << 16
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 << 10
 _BODILESS = frozenset({204, 304})
+_EMPTY = 205  # has a length, which is 0
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
@@ -48,10 +50,10 @@ class Reply:
 
     def __init__(self, status: int, head: str, body: bytes) -> None:
         self.status = status
-        self.body = body
+        self.body = body if status != _EMPTY else b""
         self.keep_alive: bool | None = None  # None: as the client wishes
         #: The body is so large that joining it to the head would cost a copy.
-        self.apart = len(body) > _JOINED_BYTES and status not in _BODILESS
+        self.apart = len(self.body) > _JOINED_BYTES and status not in _BODILESS
         self._head = head
 
     def encode(self, method: str, *, keep_alive: bool, http10: bool = False) -> bytes:
@@ -115,14 +117,19 @@ def from_function(status: int, headers: Headers, body: bytes, extra: Headers = (
 _LINES: dict[tuple[str, str], str] = {}
 _MAX_LINES = 512
 _MAX_LINE_CHARS = 200
+_SHOWN_CHARS = 100
 
 
 def _line(name: str, value: str) -> str:
     """Check one header and return its line, "" for what belongs to the connection."""
     if not (isinstance(name, str) and isinstance(value, str)):
         raise BadReplyError("a header's name or value is no text")
+    if len(name) + len(value) > _MAX_HEADER_BYTES:  # before it is looked at
+        size = len(name) + len(value)
+        raise BadReplyError(f"a header of {size} bytes; the limit is {_MAX_HEADER_BYTES}")
     if not _TOKEN.fullmatch(name) or _BAD_VALUE.search(value):
-        raise BadReplyError(f"header {name!r} holds characters that no header may hold")
+        shown = repr(name[:_SHOWN_CHARS])
+        raise BadReplyError(f"header {shown} holds characters that no header may hold")
     if name.lower() in _HOP_BY_HOP:
         return ""
     line = f"{name}: {value}\r\n"

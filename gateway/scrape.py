@@ -151,6 +151,7 @@ class PlatformCollector(Collector):
         )
         for (listener, code), count in metrics.requests.items():
             requests.add_metric([listener, str(code)], count)
+        yield from self._connections()
         lag = GaugeMetricFamily(
             "taak_schedule_lag_seconds",
             "How late the last tick of a schedule was.",
@@ -159,6 +160,22 @@ class PlatformCollector(Collector):
         for (kind, name), seconds in metrics.schedule_lag.items():
             lag.add_metric([kind, name], seconds)
         yield from (deploys, requests, lag)
+
+    def _connections(self) -> Iterator[Metric]:
+        metrics = self._platform.metrics
+        connections = GaugeMetricFamily(
+            "taak_connections", "Open connections of clients.", labels=["listener"]
+        )
+        for listener, count in metrics.open_connections.items():
+            connections.add_metric([listener], count())
+        refusals = CounterMetricFamily(
+            "taak_http_refused",
+            "Connections and requests that were refused before routing, by reason.",
+            labels=["listener", "reason"],
+        )
+        for (listener, reason), times in metrics.refusals.items():
+            refusals.add_metric([listener, reason], times)
+        yield from (connections, refusals)
 
 
 async def metrics_page(request: web.Request) -> web.Response:

@@ -15,34 +15,34 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
-from aiohttp import web
 
-from gateway import logs
-from gateway.admin import admin_app
+from gateway import descriptors, logs
 from gateway.config import Config
 from gateway.environment import app_settings
-from gateway.fast_lane import FastLanes
 from gateway.folder_watch import FolderWatch
-from gateway.front_desk import FrontDesk
 from gateway.home import Home, HomeLockedError
-from gateway.http_trigger import DataListener
 from gateway.keys import KeyFileError, KeyStore
-from gateway.management import Platform, management_app
+from gateway.listeners import Listeners
 from gateway.metrics import Metrics
 from gateway.notify import notify
 from gateway.opening_screen import start_facts
+from gateway.platform import Platform
 from gateway.start_screen import render
 from gateway.stop import StopRequest
 from gateway.tick_outlets import outlets
 from gateway.timer_trigger import Timers
 from gateway.version import version
+from sandbox.cgroups import Cgroups
 from sandbox.drain import Drain
 from sandbox.launchers import Launchers
+from sandbox.resources import Resources
+from sandbox.users import Users
 from scheduler.catalog import EMPTY, Catalog, difference
 from scheduler.continuous import ContinuousJobs
 from scheduler.deployments import Deployments
@@ -64,7 +64,7 @@ _BACKLOG = 4096
 #: A call makes some 20 objects that die with it: the default of 700 would look for cycles all the
 #: time, and a full collection over 10,000 timers would hold the loop up for a quarter second.
 _GC_THRESHOLDS = (20_000, 50, 1000)
-_CLOSE_S = 5.0  # for answers that are being written
+_CLOSE_S = 5.0  # for ticks whose runs have ended
 
 
 class StartError(Exception):
@@ -78,10 +78,17 @@ def run(config: Config) -> int:
     try:
         if config.site_is_default:
             config.site.mkdir(parents=True, exist_ok=True)
+        files = descriptors.raise_limit()
         with Home(config.home) as home:
-            return uvloop.run(_Server(config, home, began).serve())
+            return uvloop.run(_Server(config, home, began, files).serve())
     except (HomeLockedError, StartError, KeyFileError, SchedulerError, OSError) as error:
         print(f"taak: {error}", file=sys.stderr)
+        return 1
+    except BaseExceptionGroup as group:
+        refusal, rest = group.split(StartError)  # found when the parts were running already
+        if refusal is None or rest is not None:
+            raise
+        print(f"taak: {refusal.exceptions[0]}", file=sys.stderr)
         return 1
 
 
@@ -97,6 +104,7 @@ class _Parts:
         history: History,
         group: asyncio.TaskGroup,
         not_ready: list[str],
+        files: int,
     ) -> None:
         self._config = config
         self._home = home
@@ -116,9 +124,7 @@ class _Parts:
         self._intake: list[asyncio.Task[None]] = []  # what brings new work
         self._ticking: list[asyncio.Task[None]] = []  # ends by itself once its runs have ended
         self._services: list[asyncio.Task[None]] = []  # what work needs
-        self._runners: list[web.BaseRunner] = []
-        self._lanes: FastLanes | None = None
-        self._lane_server: asyncio.Server | None = None
+        self._listeners = Listeners(config, platform, group.create_task, files)
         self._began = time.monotonic()
 
     async def start(self, data: socket.socket, management: socket.socket) -> None:
@@ -133,8 +139,11 @@ class _Parts:
         self._serve(platform.metrics.watch_loop())
         self._serve(platform.triggered.serve())
         self._serve(platform.continuous.serve())
-        await self._listen(data, management)
+        for connections in await self._listeners.open(data, management):
+            self._serve(connections.serve())
         await self._launchers.ready()
+        if reason := self._launchers.too_little():
+            raise StartError(reason)
         await self._deploy()
         watch = FolderWatch(
             self._config.site,
@@ -158,10 +167,10 @@ class _Parts:
         await platform.deployments.open()
         decided = await platform.deployments.resume()
         if platform.deployments.current is not None:
-            self._not_ready.clear()
+            self._ready()
         if not decided:
             await platform.deployments.reconcile("start")
-        self._not_ready.clear()
+        self._ready()
         # Jobs and timers begin with what was decided: one that was mended while the platform was
         # down must not run as it was, and what it missed is made up for once.
         begun = difference(EMPTY, platform.catalog.definition)
@@ -169,11 +178,16 @@ class _Parts:
             follow(begun)
             platform.catalog.subscribe(follow)
 
+    def _ready(self) -> None:
+        self._not_ready.clear()
+        self._listeners.ready()
+
     async def stop(self, drain_s: float) -> None:
         """End everything in order; nothing that was accepted is lost."""
         platform = self._platform
         notify("STOPPING=1")
         self._not_ready.append("the platform is stopping")
+        self._listeners.ready()  # who waits for the start learns that there will be none
         # First what brings new work; calls that come from now on are told to go elsewhere.
         self._timers.stop()
         await _cancel(self._intake)
@@ -186,11 +200,7 @@ class _Parts:
             await asyncio.wait(self._ticking, timeout=_CLOSE_S)
         await _cancel(self._ticking)
         # Answers of the drained calls are on their way: the listeners close after them.
-        if self._lanes is not None and self._lane_server is not None:
-            self._lane_server.close()
-            self._lanes.close()
-        for runner in self._runners:
-            await runner.cleanup()
+        await self._listeners.close()
         await _cancel(self._services)
         await self._history.flush()
         await self._upkeep.leave()
@@ -198,27 +208,6 @@ class _Parts:
 
     def _serve(self, service: Coroutine[Any, Any, None]) -> None:
         self._services.append(self._group.create_task(service))
-
-    async def _listen(self, data: socket.socket, management: socket.socket) -> None:
-        platform = self._platform
-        admin = web.AppRunner(admin_app(platform), access_log=None)
-        await admin.setup()
-        assert admin.server is not None
-        desk = FrontDesk(platform)
-        general = DataListener(desk, admin.server).server()
-        front = web.ServerRunner(general, shutdown_timeout=_CLOSE_S)
-        back = web.AppRunner(management_app(platform), access_log=None, shutdown_timeout=_CLOSE_S)
-        self._runners = [front, back, admin]
-        await front.setup()
-        await back.setup()
-        await web.SockSite(back, management, backlog=_BACKLOG).start()
-        if self._config.fast_lane:
-            self._lanes = FastLanes(desk, general)
-            self._serve(self._lanes.serve())
-            loop = asyncio.get_running_loop()
-            self._lane_server = await loop.create_server(self._lanes, sock=data, backlog=_BACKLOG)
-        else:
-            await web.SockSite(front, data, backlog=_BACKLOG).start()
 
     async def _announce(self) -> None:
         platform = self._platform
@@ -237,12 +226,14 @@ class _Parts:
 class _Server:
     """One platform, from its sockets to its last flush."""
 
-    def __init__(self, config: Config, home: Home, began: float) -> None:
+    def __init__(self, config: Config, home: Home, began: float, files: int) -> None:
+        self._files = files
         self._config = config
         self._home = home
         self._began = began
         self._not_ready = ["the platform is starting"]
         self._stop = StopRequest()
+        self._at_end: list[Callable[[], None]] = []
 
     async def serve(self) -> int:
         """Run everything; return 0 after an ordered stop."""
@@ -254,6 +245,7 @@ class _Server:
                 _bind(config.management_host, config.management_port, "--management-port")
             )
             store = await stack.enter_async_context(open_store(config.store))
+            stack.callback(lambda: [close() for close in self._at_end])
             drain = Drain()
             drain.start()
             stack.callback(drain.stop)
@@ -279,7 +271,17 @@ class _Server:
         settings = app_settings(os.environ)
         metrics = Metrics()
         catalog = Catalog()
-        launchers = Launchers(drain)
+        users = Users(home.path / "data" / "users.jsonl")
+        resources = Resources(Cgroups.discover(f"{config.instance}-{home.path}"))
+        self._at_end.append(resources.close)
+        launchers = Launchers(
+            drain,
+            users,
+            resources,
+            home.path / "tmp" / "sandboxes",
+            least=config.require_sandbox,
+            closed_ports=[urlsplit(url).port or 0 for url in (data, management)],
+        )
         folders = JobFolders(home.path, site=config.site)
         history = History(store, config.instance)
         dispatcher = Dispatcher(
@@ -290,7 +292,7 @@ class _Server:
             metrics.observe_invocation,
             environment=function_environment(config.instance, config.site.name, data),
         )
-        jobs: dict[str, Any] = {"instance": config.instance, "settings": settings}
+        jobs: dict[str, Any] = {"instance": config.instance, "settings": settings, "users": users}
         deployments = Deployments(
             config.site,
             home.path,
@@ -318,11 +320,14 @@ class _Server:
             folders=folders,
             keys=KeyStore(home.secrets, master=config.master_key or None),
             ready=lambda: self._not_ready,
+            reach=lambda: launchers.reach,
             spawn=group.create_task,
             store_url=config.store,
             metrics=metrics,
         )
-        return _Parts(self._config, home, platform, launchers, history, group, self._not_ready)
+        return _Parts(
+            config, home, platform, launchers, history, group, self._not_ready, self._files
+        )
 
 
 def _bind(host: str, port: int, flag: str) -> socket.socket:

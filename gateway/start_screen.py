@@ -33,6 +33,7 @@ class FunctionLine:
     where: str
     state: str
     note: str = ""
+    sandbox: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class JobLine:
     schedule: str
     state: str
     note: str = ""
+    sandbox: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,8 @@ class StartFacts:
     key_file: str = ""
     functions: Sequence[FunctionLine] = ()
     jobs: Sequence[JobLine] = ()
-    sandbox_level: str = "process"
-    sandbox_missing: Sequence[str] = ()
+    sandbox_level: str = ""
+    sandbox_because: str = ""  # why it is less than standard, and what helps
     missing: Sequence[Missing] = ()
     problems: Sequence[str] = ()
     started_in_s: float = 0.0
@@ -95,8 +97,8 @@ def render(facts: StartFacts, *, color: bool = False) -> str:
 
 def _head(facts: StartFacts) -> list[str]:
     level = facts.sandbox_level
-    if facts.sandbox_missing:
-        level += f" {_YELLOW}(without {', '.join(facts.sandbox_missing)}){_END}"
+    if facts.sandbox_because:
+        level += f" {_YELLOW}only: {facts.sandbox_because}{_END}"
     pairs = [
         ("functions", facts.data_url),
         ("management", facts.management_url),
@@ -111,13 +113,13 @@ def _head(facts: StartFacts) -> list[str]:
 
 
 def _function_table(functions: Sequence[FunctionLine]) -> list[str]:
-    rows = [(f.name, f.trigger, f.where, f.state, f.note) for f in functions]
-    return _table(("FUNCTION", "TRIGGER", "WHERE", "STATE", ""), rows)
+    rows = [(f.name, f.trigger, f.where, f.state, f.sandbox, f.note) for f in functions]
+    return _table(("FUNCTION", "TRIGGER", "WHERE", "STATE", "SANDBOX", ""), rows)
 
 
 def _job_table(jobs: Sequence[JobLine]) -> list[str]:
-    rows = [(job.name, job.kind, _when(job), job.state, job.note) for job in jobs]
-    return _table(("JOB", "KIND", "WHEN", "STATE", ""), rows)
+    rows = [(job.name, job.kind, _when(job), job.state, job.sandbox, job.note) for job in jobs]
+    return _table(("JOB", "KIND", "WHEN", "STATE", "SANDBOX", ""), rows)
 
 
 def _when(job: JobLine) -> str:
@@ -126,7 +128,7 @@ def _when(job: JobLine) -> str:
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Align the columns; the fourth is the state. No rows: no table."""
-    shown = [[*row[:3], _STATES.get(row[3], (row[3], ""))[0], row[4]] for row in rows]
+    shown = [[*row[:3], _STATES.get(row[3], (row[3], ""))[0], *row[4:]] for row in rows]
     if not shown:
         return []
     colors = [_STATES.get(row[3], ("", ""))[1] for row in rows]

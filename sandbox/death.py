@@ -13,6 +13,7 @@ from functools import partial
 
 from sandbox.call import Call
 from sandbox.errors import SandboxDiedError
+from sandbox.spec import Exit
 
 _EXIT_GRACE_S = 0.25  # how long a death waits for the exit status to name its reason
 
@@ -20,11 +21,12 @@ _EXIT_GRACE_S = 0.25  # how long a death waits for the exit status to name its r
 class Death:
     """What is known of a worker's end."""
 
-    __slots__ = ("_exit", "_loop", "_waiting", "why")
+    __slots__ = ("_exit", "_loop", "_starved", "_waiting", "why")
 
     def __init__(self) -> None:
         self.why = ""  # why we ended it
         self._exit = ""
+        self._starved = False
         self._waiting: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
 
@@ -37,9 +39,12 @@ class Death:
         """Note why we end the worker; the first reason counts."""
         self.why = self.why or why
 
-    def exited(self, code: int | None, number: int | None) -> None:
-        """Take the zygote's word for how the process ended."""
-        self._exit = f"killed by {_signal_name(number)}" if number else f"exit code {code}"
+    def exited(self, exit_: Exit) -> None:
+        """Take the word for how the process ended."""
+        self._starved = bool(exit_.starved)
+        self._exit = str(exit_)
+        if exit_.signal and not exit_.starved:
+            self._exit = f"killed by {_signal_name(exit_.signal)}"
         self.tell()
 
     def when_known(self, action: Callable[[], None]) -> None:
@@ -68,7 +73,7 @@ class Death:
         if self.facts:
             text += f": {self.facts}"
         for call in doomed:
-            call.answer(SandboxDiedError(text, started=True))
+            call.answer(SandboxDiedError(text, started=True, starved=self._starved))
 
 
 def _signal_name(number: int) -> str:

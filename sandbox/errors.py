@@ -12,11 +12,15 @@ class SpawnFailedError(SandboxError):
 
 
 class SandboxDiedError(SandboxError):
-    """The other end is gone. `started` tells whether the call had begun in it."""
+    """The other end is gone. `started` tells whether the call had begun in it.
 
-    def __init__(self, message: str, *, started: bool) -> None:
+    `starved`: it was killed for want of memory, as the kernel or the watch says.
+    """
+
+    def __init__(self, message: str, *, started: bool, starved: bool = False) -> None:
         super().__init__(message)
         self.started = started
+        self.starved = starved
 
 
 class ProtocolBrokenError(SandboxError):

@@ -13,7 +13,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from sandbox.drain import Drain
 from sandbox.errors import SpawnFailedError
 from sandbox.output import OutputSink
 from sandbox.process import Process
+from sandbox.resources import Resources
 from sandbox.runtime import wire
-from sandbox.spec import SandboxSpec
+from sandbox.spec import Kind, SandboxSpec
 from sandbox.tree import Tree, TreeState
 from sandbox.zygote import Zygote
 
@@ -32,6 +34,7 @@ _log = logging.getLogger("taak.sandbox")
 _BOOT = Path(__file__).parent / "runtime" / "boot.py"
 _RETRY_S = (0.0, 0.1, 0.5, 2.0, 5.0)  # waits before a launcher is started again
 _START_TIMEOUT_S = 30.0
+_REFILL_S = 0.05
 
 
 class Launcher:
@@ -40,13 +43,24 @@ class Launcher:
     `serve` must run in the owner's TaskGroup for as long as sandboxes are wanted.
     """
 
-    def __init__(self, drain: Drain, *, preload: bool, spares: int = 2) -> None:
+    def __init__(
+        self,
+        drain: Drain,
+        resources: Resources,
+        *,
+        preload: bool,
+        privileged: bool,
+        spares: int = 2,
+    ) -> None:
         self.preload = preload
+        self.privileged = privileged  # sandboxes are made as root, and get a user of their own
         self.pid = 0
         self.restarts = 0
         self._drain = drain
-        self._wanted_spares = spares
-        self._spares: deque[Tree] = deque()
+        self._resources = resources
+        #: How many sandboxes of a kind to have ready; a kind counts from its first use on.
+        self._wanted_spares = {Kind("closed"): spares}
+        self._spares: defaultdict[Kind, deque[Tree]] = defaultdict(deque)
         self._coming: dict[int, Tree] = {}  # forked or being forked, not yet confirmed
         self._trees: set[Tree] = set()
         self._tokens = itertools.count(1)
@@ -75,14 +89,27 @@ class Launcher:
         """Wait until sandboxes can be made."""
         await self._ready.wait()
 
+    def expect(self, kinds: Iterable[Kind]) -> None:
+        """Keep spares of these kinds only."""
+        self._wanted_spares = dict.fromkeys(kinds, max(self._wanted_spares.values(), default=2))
+        for kind in self._spares.keys() - self._wanted_spares.keys():
+            for tree in self._spares.pop(kind):
+                tree.kill()
+        self._refill()
+
     async def run(self, spec: SandboxSpec, sink: OutputSink) -> Process:
         """Start a program in a sandbox of its own.
 
         Raises:
             SpawnFailedError: the program cannot be started; the message names step and reason.
         """
-        tree = await self._take()
+        tree = await self._take(spec.kind)
         return await Process.start(tree, spec, sink, self._drain)
+
+    async def look(self, spec: SandboxSpec, sink: OutputSink) -> Process:
+        """Start the self-test in the place of a program."""
+        tree = await self._take(spec.kind)
+        return await Process.start(tree, spec, sink, self._drain, "selftest")
 
     async def zygote(self, spec: SandboxSpec, sink: OutputSink) -> Zygote:
         """Start a zygote, still without user code, in a sandbox of its own.
@@ -90,36 +117,43 @@ class Launcher:
         Raises:
             SpawnFailedError: the sandbox cannot be built.
         """
-        tree = await self._take()
+        tree = await self._take(spec.kind)
         return await Zygote.start(tree, spec, sink, self._drain)
 
-    async def _take(self) -> Tree:
+    async def _take(self, kind: Kind) -> Tree:
         while True:
-            tree = self._spares.popleft() if self._spares else await self._spawned()
-            self._refill()
+            spares = self._spares[kind]
+            tree = spares.popleft() if spares else await self._spawned(kind)
+            self._wanted_spares.setdefault(kind, 1)
+            # Not now: making the next one would take the processors from the one that is wanted.
+            asyncio.get_running_loop().call_later(_REFILL_S, self._refill)
             if await tree.forked and tree.state is TreeState.SPARE:
                 return tree
+            if tree.refused:
+                raise SpawnFailedError(f"no sandbox can be made: {tree.refused}")
 
-    async def _spawned(self) -> Tree:
+    async def _spawned(self, kind: Kind) -> Tree:
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await self._ready.wait()
         except TimeoutError:
             raise SpawnFailedError("the launcher does not start; see the platform's log") from None
-        return self._spawn()
+        return self._spawn(kind)
 
     def _refill(self) -> None:
-        while self._ready.is_set() and len(self._spares) < self._wanted_spares:
-            self._spares.append(self._spawn())
+        for kind, wanted in self._wanted_spares.items():
+            while self._ready.is_set() and len(self._spares[kind]) < wanted:
+                self._spares[kind].append(self._spawn(kind))
 
-    def _spawn(self) -> Tree:
+    def _spawn(self, kind: Kind) -> Tree:
         """Ask for an init. It can be used at once: what we send waits in its channel."""
         assert self._channel is not None
         host, guest = channels.pair()
         token = next(self._tokens)
         tree = Tree(host, self._on_tree_lost, token)
+        message = [wire.SPAWN, token, kind.namespaces, self.privileged, kind.filtered]
         try:
-            self._channel.send_with_fds(wire.encode([wire.SPAWN, token]), [guest.fileno()])
+            self._channel.send_with_fds(wire.encode(message), [guest.fileno()])
         except OSError as error:
             tree.kill()
             raise SpawnFailedError(f"the launcher is gone: {error}") from error
@@ -169,7 +203,8 @@ class Launcher:
             process.wait()
 
     def _forget_spares(self) -> None:
-        for tree in (*self._spares, *self._coming.values()):
+        spares = (tree for kept in self._spares.values() for tree in kept)
+        for tree in (*spares, *self._coming.values()):
             if tree.state is TreeState.SPARE:
                 tree.kill()
         self._spares.clear()
@@ -178,15 +213,17 @@ class Launcher:
     def _on_message(self, message: list[Any]) -> None:
         match message:
             case [wire.READY, _preloaded]:
+                if folders := self._resources.folders:
+                    assert self._channel is not None
+                    self._channel.send(wire.encode([wire.AFTERWARDS, folders]))
                 self._ready.set()
                 self._refill()
             case [wire.SPAWNED, int(token), int(pid)]:
                 if tree := self._coming.pop(token, None):
-                    tree.confirm(pid)
-            case [wire.SPAWN_FAILED, int(token), reason]:
-                _log.error("the launcher cannot fork: %s", reason)
+                    tree.confirm(pid, self._resources)
+            case [wire.SPAWN_FAILED, int(token), str(reason)]:
                 if tree := self._coming.pop(token, None):
-                    tree.kill()
+                    tree.refuse(reason)
 
     def _on_closed(self, _reason: str) -> None:
         self._lost.set()

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 from functools import partial
+from typing import Any
 
 from sandbox.drain import Drain
 from sandbox.output import OutputSink, Stream
@@ -28,8 +29,10 @@ class Process:
         self._drained = drained
 
     @classmethod
-    async def start(cls, tree: Tree, spec: SandboxSpec, sink: OutputSink, drain: Drain) -> Process:
-        """Start the program of `spec` in a spare sandbox.
+    async def start(
+        cls, tree: Tree, spec: SandboxSpec, sink: OutputSink, drain: Drain, kind: str = "program"
+    ) -> Process:
+        """Start the program of `spec` in a spare sandbox; "selftest" needs none.
 
         Raises:
             SpawnFailedError: naming the step that failed.
@@ -38,7 +41,7 @@ class Process:
         output = Output(sink, drained)
         fds = output.attach(drain)
         try:
-            await tree.start("program", spec, fds)
+            await tree.start(kind, spec, fds)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -48,6 +51,16 @@ class Process:
     def pid(self) -> int:
         """Return the pid of the program itself."""
         return self._tree.main_pid
+
+    @property
+    def layers(self) -> dict[str, Any]:
+        """Return what stands around the program, as init reported it."""
+        return self._tree.layers
+
+    @property
+    def ended(self) -> asyncio.Future[Exit]:
+        """Return the future of the whole tree's end."""
+        return self._tree.ended
 
     async def wait(self) -> Exit:
         """Wait for the end: the program has ended, its tree is gone, its output is read."""

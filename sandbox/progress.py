@@ -17,6 +17,7 @@ A worker that lies here harms the calls that it has, and no others.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -25,6 +26,9 @@ _BEGUN, _LAST, _DECIDED, _FIRST, _TURN, _KEPT_BYTES = 0, 8, 16, 24, 32, 40
 _KEPT = 64
 _number = struct.Struct("<Q")
 _turn_and_size = struct.Struct("<QQ")
+_MOST = (1 << 63) - 1  # frames that may have begun: more is a lie, and no number of a frame
+# The page keeps its size: reading one that a worker had shortened would be a SIGBUS for the host.
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Progress:
@@ -39,14 +43,15 @@ class Progress:
     @classmethod
     def create(cls) -> tuple[Progress, int]:
         """Make a page; return it with the descriptor for the worker."""
-        fd = os.memfd_create("taak-progress", os.MFD_CLOEXEC)
+        fd = os.memfd_create("taak-progress", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, mmap.PAGESIZE)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
         return cls(mmap.mmap(fd, mmap.PAGESIZE)), fd
 
     @property
     def begun(self) -> int:
         """Return the number of the last frame that the worker has begun; frames count from 1."""
-        return int(_number.unpack_from(self._page, _BEGUN)[0])
+        return min(int(_number.unpack_from(self._page, _BEGUN)[0]), _MOST)
 
     def hold(self, last: int) -> None:
         """Let the worker begin no frame up to this one until `decide`."""
@@ -57,7 +62,7 @@ class Progress:
         begun = self.begun
         # It may just be passing over what was taken back before: that must stay so.
         first = self._taken.start if begun in self._taken else begun + 1
-        (last,) = _number.unpack_from(self._page, _LAST)
+        last = min(_number.unpack_from(self._page, _LAST)[0], _MOST)
         self._taken = range(first, last + 1)
         _number.pack_into(self._page, _FIRST, first)
         _number.pack_into(self._page, _DECIDED, last)

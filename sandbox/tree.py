@@ -15,6 +15,7 @@ from typing import Any
 
 from sandbox.channel import Channel
 from sandbox.errors import SpawnFailedError
+from sandbox.resources import Holding, Resources
 from sandbox.runtime import wire
 from sandbox.spec import Exit, SandboxSpec
 
@@ -49,18 +50,45 @@ class Tree:
         self.pid = 0  # of the init
         self.main_pid = 0
         self.layers: dict[str, Any] = {}
+        self.refused = ""  # why the launcher could not make it
         #: True once the launcher has forked the init, False if it never will.
         self.forked: asyncio.Future[bool] = loop.create_future()
         self.ended: asyncio.Future[Exit] = loop.create_future()
         self._started: asyncio.Future[None] = loop.create_future()
         self._on_lost = on_lost
+        self._holding: Holding | None = None
         self._channel = Channel(sock, self._on_message, self._on_closed)
 
-    def confirm(self, pid: int) -> None:
-        """Take the launcher's word that the init exists."""
+    def confirm(self, pid: int, resources: Resources) -> None:
+        """Take the launcher's word that the init exists, and have it held to limits."""
         self.pid = pid
+        resources.hold(self, self._held)
+
+    def _held(self, holding: Holding) -> None:
+        if self.state is TreeState.GONE:
+            holding.end()
+        self._holding = holding
+        self._channel.send(wire.encode([wire.HELD]))
         if not self.forked.done():
             self.forked.set_result(True)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Return the memory limit of the whole sandbox, 0 if it has none."""
+        return self._holding.memory_bytes if self._holding else 0
+
+    def starved(self) -> bool:
+        """Tell whether a process has died for want of memory since this was asked last."""
+        return self._holding.starved() if self._holding else False
+
+    def starve(self) -> None:
+        """End the sandbox: it is over its memory limit."""
+        self.kill()
+
+    def refuse(self, reason: str) -> None:
+        """Take the launcher's word that there will be no init."""
+        self.refused = reason
+        self.abandon()
 
     async def start(self, kind: str, spec: SandboxSpec, fds: Sequence[int]) -> None:
         """Make the spare a "program" or a "zygote"; returns when the main child exists.
@@ -69,6 +97,8 @@ class Tree:
             SpawnFailedError: naming the step that failed and the operating system's reason.
         """
         self._step(TreeState.STARTING)
+        if self._holding is not None:
+            await self._holding.limit(spec.limits, own_files=spec.has_own_files)
         try:
             self._channel.send_with_fds(wire.encode([wire.SETUP, kind, spec.wire()]), fds)
         except OSError as error:
@@ -91,9 +121,17 @@ class Tree:
         self._gone(Exit(None, None))
 
     def kill_under(self, pid: int) -> None:
-        """Kill one process of the tree with everything that it started."""
+        """Kill one process of the tree with everything that it started.
+
+        `pid` is the number that the process has inside the sandbox.
+        """
         if self.state is TreeState.RUNNING:
             self._channel.send(wire.encode([wire.KILL_UNDER, pid]))
+
+    def tidy(self) -> None:
+        """End what processes that are gone left behind."""
+        if self.state is TreeState.RUNNING:
+            self._channel.send(wire.encode([wire.TIDY]))
 
     def _step(self, to: TreeState) -> None:
         if to not in TRANSITIONS[self.state]:
@@ -102,12 +140,15 @@ class Tree:
 
     def _on_message(self, message: list[Any]) -> None:
         match message:
-            case [wire.STARTED, int(pid), dict(layers)]:
-                self.main_pid, self.layers = pid, layers
+            case [wire.HERE]:  # from the main child: the kernel says who sent it
+                self.main_pid = self._channel.peer_pid
+            case [wire.STARTED, dict(layers)] if self.state is TreeState.STARTING:
+                self.layers = {**layers, **(self._holding.facts if self._holding else {})}
                 self._step(TreeState.RUNNING)
                 self._started.set_result(None)
-            case [wire.FAILED, _, _, text]:
-                self._started.set_exception(SpawnFailedError(str(text)))
+            case [wire.FAILED, _, _, text] if self.state is TreeState.STARTING:
+                reason = text if type(text) is str else "init failed without a reason"
+                self._started.set_exception(SpawnFailedError(reason))
                 self._gone(Exit(None, None))
             case [wire.EXITED, code, number]:
                 self._gone(Exit(code, number))
@@ -123,6 +164,10 @@ class Tree:
             return
         self.state = TreeState.GONE
         self._channel.close()
+        if self._holding is not None:
+            if not exit_.ok and self._holding.starved():
+                exit_ = exit_._replace(starved=self._holding.memory_bytes)
+            self._holding.end()
         if not self.forked.done():
             self.forked.set_result(False)
         if not self._started.done():

@@ -22,14 +22,19 @@ from sandbox.death import Death
 from sandbox.drain import Drain
 from sandbox.errors import ProtocolBrokenError
 from sandbox.output import Stream
+from sandbox.process_tree import number_inside
 from sandbox.progress import Progress
 from sandbox.raw_output import RawOutput
 from sandbox.runtime import wire
+from sandbox.spec import Exit
 from sandbox.tree import Tree
 from sandbox.worker_events import WorkerEvents
 
 _KILL_GRACE_S = 0.5
+_LINGER_S = 5.0  # how long a process may live on without its channel
 _RECALL_S = 0.001  # until what the worker wrote before it looked is surely seen
+_AHEAD_BYTES = 8 << 20  # with more of them unread, a worker gets no further call
+_MAX_EXEC_US = 1 << 50  # what a worker says of its time is added up and stored
 
 
 class WorkerState(Enum):
@@ -74,9 +79,12 @@ class Worker:
         self._events = events
         self._tree = tree
         self._loop = asyncio.get_running_loop()
+        self._pid_inside = 0  # the sandbox's own number for the process
         self._pidfd = -1
         self._death = Death()
-        self._channel = Channel(sock, self._on_message, self._on_closed)
+        self._channel = Channel(
+            sock, self._on_message, self._on_closed, on_part=self._on_part, on_room=self._on_room
+        )
 
     @classmethod
     def create(cls, events: WorkerEvents, tree: Tree, drain: Drain) -> tuple[Worker, list[int]]:
@@ -125,7 +133,10 @@ class Worker:
         call.sent_at = now
         self.in_flight[call.id] = call
         self._sent = call.number = self._sent + 1
-        self._channel.send(call.frame)
+        channel = self._channel
+        channel.send(call.frame)
+        if channel.queued > _AHEAD_BYTES:
+            self.usable = False
 
     def recall(self) -> None:
         """Ask back what waits behind the call that runs; the owner hears of it by `returned`.
@@ -155,8 +166,9 @@ class Worker:
             return
         self.usable = False
         self._death.because(why)
-        if self.pid:
-            self._tree.kill_under(self.pid)
+        if self._pid_inside:
+            self._tree.kill_under(self._pid_inside)
+            self._tree.tidy()
             self._loop.call_later(_KILL_GRACE_S, self._kill_by_handle)
         else:
             self._end(why)
@@ -166,16 +178,18 @@ class Worker:
         self._end(reason)
 
     def forked(self, pid: int) -> None:
-        """Take the zygote's word for the pid, until the kernel's word comes with HELLO."""
-        self.pid = self.pid or pid
+        """Take the zygote's word for the pid inside the sandbox; the kernel's comes with HELLO."""
+        self._pid_inside = self._pid_inside or pid
 
-    def exited(self, code: int | None, number: int | None) -> None:
-        """Take the zygote's word for how the process ended; only texts depend on it."""
-        self._death.exited(code, number)
+    def exited(self, exit_: Exit) -> None:
+        """Take the zygote's word for how the process ended, and the kernel's for its memory."""
+        self._death.exited(exit_)
+        if self._phase is WorkerState.GONE:
+            self._drop_handle()
 
     def orphaned(self) -> None:
         """Learn that the zygote is gone: no exit status will come, a fork under way fails."""
-        if self._phase is WorkerState.FORKED and not self.pid:
+        if self._phase is WorkerState.FORKED and not self._pid_inside:
             self._end("the zygote ended during the fork")
         self._death.tell()
 
@@ -209,9 +223,8 @@ class Worker:
             case _:
                 self._break("an unreadable greeting")
                 return
-        self.pid = self._channel.peer_pid or self.pid
-        with contextlib.suppress(OSError):
-            self._pidfd = os.pidfd_open(self.pid)
+        self._identify()
+        self._channel.allow(wire.MAX_GUEST_FRAME)
         self._step(WorkerState.SPARE)
         self._events.ready(self)
 
@@ -227,13 +240,13 @@ class Worker:
         if not self.is_coroutine and next(iter(in_flight)) != call_id:
             self._break("replies out of order")
             return
-        if type(status) is not int or type(exec_us) is not int:
+        if type(status) is not int or type(exec_us) is not int or not 0 <= exec_us < _MAX_EXEC_US:
             self._break("an unreadable reply")
             return
         call = in_flight.pop(call_id)
         self.served += 1
-        if not self.usable and not self._held and not self._death.why:
-            self.usable = self._phase is WorkerState.BOUND  # after a recall
+        if not self.usable:
+            self._reopen()  # after a recall, or when it has read what was sent ahead
         call.answer((status, exec_us, payload))
         self._events.replied(self, call, exec_us)
         if self._phase is WorkerState.DRAINING and not in_flight:
@@ -242,19 +255,44 @@ class Worker:
     def _take_kept(self) -> None:
         """Answer the calls whose replies the worker has made but not sent (sandbox/progress.py)."""
         try:
-            messages = wire.Decoder(wire.MAX_GUEST_FRAME).feed(self._page.kept())
+            messages = wire.Decoder(wire.MAX_GUEST_FRAME, hostile=True).feed(self._page.kept())
         except wire.WireError:
             return
         for message in messages:
             match message:
-                case [wire.REPLY, bytes(call_id), int(status), int(exec_us), payload]:
+                case [wire.REPLY, bytes(call_id), int(status), int(exec_us), payload] if (
+                    0 <= exec_us <= _MAX_EXEC_US
+                ):
                     if (call := self.in_flight.pop(call_id, None)) is not None:
                         self._taken.add(call_id)
                         self.served += 1
                         call.answer((status, exec_us, payload))
                         self._events.replied(self, call, exec_us)
 
+    def _on_part(self) -> None:
+        # What is kept of a reply belongs to a call, and is kept no longer than its deadline.
+        if self._phase is not WorkerState.FORKED and not self.in_flight:
+            self._break("a part of a message that nobody asked for")
+
+    def _on_room(self) -> None:
+        if not self.usable and self._phase is WorkerState.BOUND:
+            self._reopen()
+            self._events.returned(self, [])  # nothing comes back, but there is room again
+
+    def _reopen(self) -> None:
+        if not self._held and not self._death.why and self._channel.queued <= _AHEAD_BYTES:
+            self.usable = self._phase is WorkerState.BOUND
+
+    def _identify(self) -> None:
+        """Take the kernel's word for who is at the other end; nobody else's counts for a kill."""
+        if self._pidfd < 0 and self._channel.peer_pid:
+            self.pid = self._channel.peer_pid
+            self._pid_inside = number_inside(self.pid) or self._pid_inside or self.pid
+            with contextlib.suppress(OSError):
+                self._pidfd = os.pidfd_open(self.pid)
+
     def _break(self, what: str) -> None:
+        self._identify()
         self._channel.close()
         reason = f"the worker sent {what}; it has been ended"
         calls, self.in_flight = list(self.in_flight.values()), {}
@@ -284,8 +322,12 @@ class Worker:
             self._page.decide()  # it may wait for it
         self._page.close()
         if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+            self._loop.call_later(_LINGER_S, self._put_down)
+            self._tree.ended.add_done_callback(lambda _: self._drop_handle())
+        elif self._pid_inside:
+            self._tree.kill_under(
+                self._pid_inside
+            )  # it never spoke, the kernel has told nothing of it
         calls, self.in_flight = list(self.in_flight.values()), {}
         not_begun = self._death.part(calls, begun, self.pid)
         self._events.gone(self, not_begun)
@@ -300,8 +342,8 @@ class Worker:
         calls = [call for call in self.in_flight.values() if first <= call.number <= held]
         for call in calls:
             del self.in_flight[call.id]
-        if not self.in_flight and not self._death.why:  # it has answered meanwhile
-            self.usable = self._phase is WorkerState.BOUND
+        if not self.in_flight:  # it has answered meanwhile
+            self._reopen()
         self._events.returned(self, calls)
         if self._phase is WorkerState.DRAINING and not self.in_flight:
             self._end()
@@ -311,9 +353,23 @@ class Worker:
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
+    def _put_down(self) -> None:
+        """End a process that lives on without its channel: nobody would ever miss it."""
+        if self._pidfd < 0:
+            return
+        with contextlib.suppress(OSError):  # it is gone, as it should be
+            signal.pidfd_send_signal(self._pidfd, 0)
+            self._tree.kill_under(self._pid_inside)
+        self._drop_handle()
+
+    def _drop_handle(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
     def _on_record(self, data: bytes) -> None:
         try:
-            record = wire.unpack(data)
+            record = wire.unpack_guest(data)
         except wire.WireError:
             return  # a forged record harms nobody but the log of its own function
         if isinstance(record, list):

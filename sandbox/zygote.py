@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,11 +22,13 @@ from sandbox.process import Output
 from sandbox.runtime import wire
 from sandbox.spec import Exit, SandboxSpec
 from sandbox.tree import Tree, TreeState
-from sandbox.worker import Worker
+from sandbox.worker import Worker, WorkerState
 from sandbox.worker_events import WorkerEvents
 
 _EXIT_GRACE_S = 0.25  # how long a failed import waits for init's word on how the process ended
+_LOOK_S = 5.0  # between two looks whether a zygote without a channel has workers left
 _AT_IMPORT = "the process ended while it imported the function's code"
+_UNREADABLE = "the zygote reported an unreadable error"
 
 
 class Bound(NamedTuple):
@@ -49,6 +52,7 @@ class Zygote:
         self._tokens = itertools.count(1)
         self._coming: dict[int, Worker] = {}
         self._workers: dict[int, Worker] = {}  # by pid, as the zygote says it
+        self._forked: list[Worker] = []  # that were not gone at the last look
         self._channel: Channel
         self._closed = False
         self.on_closed: Callable[[], None] = lambda: None
@@ -116,6 +120,7 @@ class Zygote:
         worker, fds = Worker.create(events, self._tree, self._drain)
         token = next(self._tokens)
         self._coming[token] = worker
+        self._forked = [*self._left(), worker]
         try:
             self._channel.send_with_fds(wire.encode([wire.FORK, token, function]), fds)
         except OSError as error:
@@ -134,9 +139,11 @@ class Zygote:
     def _end(self, exit_: Exit) -> None:
         lost, self._closed = not self._closed, True
         self._channel.close()
-        self._fail_bind(_AT_IMPORT if exit_ == (None, None) else f"{_AT_IMPORT} ({exit_})")
+        self._fail_bind(_AT_IMPORT if exit_.vanished else f"{_AT_IMPORT} ({exit_})")
         for worker in (*self._coming.values(), *self._workers.values()):
-            worker.fail("its sandbox has ended")
+            if exit_.starved:
+                worker.exited(exit_)
+            worker.fail(str(exit_) if exit_.starved else "its sandbox has ended")
         self._coming.clear()
         self._workers.clear()
         if lost:
@@ -146,15 +153,18 @@ class Zygote:
         match message:
             case [wire.BOUND, dict(errors), list(reasons)] if not self._bound.done():
                 self._bound.set_result(_bound(errors, reasons))
-            case [wire.FORKED, int(token), int(pid)] if token in self._coming:
+            case [wire.FORKED, int(token), pid] if token in self._coming and _is_pid(pid):
                 worker = self._coming.pop(token)
                 worker.forked(pid)
                 self._workers[pid] = worker
             case [wire.FORK_FAILED, int(token), str(reason)] if token in self._coming:
                 self._coming.pop(token).fail(reason)
-            case [wire.WORKER_EXIT, int(pid), code, number]:
-                if (ended := self._workers.pop(pid, None)) is not None:
-                    ended.exited(_int(code), _int(number))
+            case [wire.WORKER_EXIT, pid, code, number] if _is_pid(pid) and pid in self._workers:
+                starved = number == signal.SIGKILL and self._tree.starved()
+                limit = self._tree.memory_bytes if starved else 0
+                self._workers.pop(pid).exited(Exit(_int(code), _int(number), limit))
+                if number is not None:
+                    self._tree.tidy()
             case _:
                 self._break("the zygote broke the rules of its channel")
 
@@ -173,12 +183,32 @@ class Zygote:
         for worker in (*self._coming.values(), *self._workers.values()):
             worker.orphaned()
         self._coming.clear()
+        self._bury()
         self.on_closed()
+
+    def _bury(self) -> None:
+        """End a sandbox whose zygote has no channel any more, when its last worker is gone.
+
+        The process may live on, and it would do so for as long as the platform.
+        """
+        if self._tree.state is not TreeState.RUNNING:
+            return
+        if self._left():
+            asyncio.get_running_loop().call_later(_LOOK_S, self._bury)
+        else:
+            self._tree.kill()
+
+    def _left(self) -> list[Worker]:
+        return [worker for worker in self._forked if worker.state is not WorkerState.GONE]
 
     def _fail_bind(self, reason: str) -> None:
         if not self._bound.done():
             self._bound.set_exception(SpawnFailedError(reason))
             self._bound.exception()  # read: it may be that nobody binds it
+
+
+def _is_pid(value: object) -> bool:
+    return type(value) is int and value > 0  # True is an int as well
 
 
 def _int(value: object) -> int | None:
@@ -194,5 +224,6 @@ def _bound(errors: dict[Any, Any], reasons: list[Any]) -> Bound:
             case None:
                 checked[str(name)] = None
             case _:
-                checked[str(name)] = ("the zygote reported an unreadable error", "")
-    return Bound(checked, [str(reason) for reason in reasons])
+                checked[str(name)] = (_UNREADABLE, "")
+    # Not str() of whatever it is: that of a list can be deeper than Python goes.
+    return Bound(checked, [r if type(r) is str else _UNREADABLE for r in reasons])

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from sandbox.users import Users
 from scheduler.clock import Clock, SystemClock
 from scheduler.continuous_job import LEASES, ContinuousJob, Departure
 from scheduler.continuous_place import JobPlace
@@ -53,6 +54,7 @@ class ContinuousJobs:
         instance: str,
         clock: Clock | None = None,
         settings: Mapping[str, str] | None = None,
+        users: Users | None = None,
         programs: JobPrograms | None = None,
         retry_s: float = 60.0,
     ) -> None:
@@ -60,7 +62,7 @@ class ContinuousJobs:
             launcher=launcher,
             store=store,
             folders=folders,
-            programs=programs or JobPrograms(folders, instance, settings or {}),
+            programs=programs or JobPrograms(folders, instance, settings or {}, users=users),
             instance=instance,
             clock=clock or SystemClock(),
             settings=settings or {},

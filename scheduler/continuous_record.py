@@ -69,6 +69,8 @@ class ContinuousRecord:
         self.status = replace(self.status, pid=None, last_exit=ended)
         if ended.ok:
             self._show("Success")
+        elif ended.starved:
+            self.journal.error(f"Job failed: {ended}")
         elif ended.signal is not None:
             self.journal.error(f"Job failed due to exit code {128 + ended.signal} ({ended})")
         else:

@@ -48,6 +48,7 @@ class Ending(Enum):
     FAILED = "failed"  # user code raised, or returned what no response can be made from
     LOAD_FAILED = "load_failed"  # the module does not import; told again at each call
     TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"  # its sandbox went over its memory limit
     DIED = "died"  # the worker process ended during the call
     BROKEN = "broken"  # the worker broke the channel's rules
 

@@ -25,6 +25,8 @@ _KEPT_LINES = 2000
 _FILE_BYTES = 10 << 20
 _FOLLOWER_LINES = 10_000
 _LINE_CHARS = 64 << 10
+# Of one call's failure: its texts come from a worker, and each line is a write of the loop's.
+_FAILURE_CHARS, _FAILURE_LINES = 256 << 10, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,10 @@ class FunctionLogs:
 
     def failure(self, name: str, invocation: str, error: str, detail: str) -> None:
         """Note why an invocation failed, with the user's traceback below it."""
-        for text in [f"Exception: {error}", *detail.splitlines()]:
-            self.add(LogLine(self._now(), name, dashed(invocation), "log", "ERROR", text))
+        lines = [f"Exception: {error}", *detail[:_FAILURE_CHARS].splitlines()[:_FAILURE_LINES]]
+        for text in lines:
+            line = text[:_LINE_CHARS]
+            self.add(LogLine(self._now(), name, dashed(invocation), "log", "ERROR", line))
 
     def add(self, line: LogLine) -> None:
         """Keep one line. From any thread."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler.app_settings import is_true, lookup
@@ -19,6 +19,7 @@ from scheduler.functions import (
     AuthLevel,
     Binding,
     Bundle,
+    BundleKind,
     Function,
     HttpTrigger,
     OtherTrigger,
@@ -27,7 +28,9 @@ from scheduler.functions import (
     Trigger,
     key,
 )
-from scheduler.host_manifest import HostManifest, read_document, read_zone
+from scheduler.host_manifest import HOST_FILE, HostManifest, read_document, read_zone
+from scheduler.isolation import Level
+from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
 from scheduler.manifest_fields import LIMIT_NAMES, Fields, read_limits, shown
 from scheduler.route_rules import route_problem
 from scheduler.schedule import ScheduleError, parse_timer
@@ -35,7 +38,7 @@ from scheduler.schedule import ScheduleError, parse_timer
 FUNCTION_FILE = "function.json"
 _NAME = re.compile(r"[a-z][a-z0-9_\-]{0,127}", re.IGNORECASE)
 _METHOD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
-_TAAK_KEYS = ("environment", "time_zone", *LIMIT_NAMES)
+_TAAK_KEYS = ("environment", "time_zone", *LIMIT_NAMES, *ISOLATION_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,10 @@ def _read(app: AppView, folder: str, bundle: Bundle, problems: list[Problem]) ->
     if found is None:
         return None
     trigger_binding, trigger = found
+    bundle = _isolated(bundle, taak)
+    limits = read_limits(taak, app.manifest.limits)
+    if bundle.isolation.sandbox is Level.STRICT:
+        limits = replace(limits, recycle_calls=1)  # no call finds what another left
     return Function(
         name=folder,
         bundle=bundle,
@@ -81,11 +88,22 @@ def _read(app: AppView, folder: str, bundle: Bundle, problems: list[Problem]) ->
         trigger=trigger,
         trigger_name=trigger_binding.name,
         bindings=tuple(bindings),
-        limits=read_limits(taak, app.manifest.limits),
+        limits=limits,
         disabled=_disabled(folder, fields, app.manifest),
         environment=_environment(taak, app.manifest.environment),
         config=document.value if isinstance(document.value, dict) else {},
     )
+
+
+def _isolated(bundle: Bundle, taak: Fields) -> Bundle:
+    """Return the bundle as the function's own "taak" wants it; shared by all, it is the app's."""
+    if bundle.kind is BundleKind.FUNCTION:
+        return replace(bundle, isolation=read_isolation(taak, bundle.isolation))
+    for name in ISOLATION_NAMES:
+        if taak.raw(name) is not None:
+            told = 'is ignored: all functions share one sandbox ("isolation": "app"); set it in '
+            taak.complain(f"{told}{HOST_FILE}", name, warning=True)
+    return bundle
 
 
 def _check_name(folder: str, fields: Fields) -> None:

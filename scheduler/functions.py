@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from scheduler.isolation import Isolation
 from scheduler.schedule import Schedule
 
 
@@ -97,6 +98,10 @@ class Bundle:
     root: Path
     own_packages: bool = False  # brings packages that our preloaded ones could meet
     package_paths: tuple[str, ...] = ()  # relative to root, first wins
+    visible: tuple[
+        str, ...
+    ] = ()  # what its code can see, relative to root; nothing below is left out
+    isolation: Isolation = field(default_factory=Isolation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ STATE_OF = {
     Ending.FAILED: RunState.FAILED,
     Ending.LOAD_FAILED: RunState.FAILED,
     Ending.TIMED_OUT: RunState.TIMED_OUT,
+    Ending.OUT_OF_MEMORY: RunState.OUT_OF_MEMORY,
     Ending.DIED: RunState.FAILED,
     Ending.BROKEN: RunState.FAILED,
 }

@@ -7,6 +7,7 @@ environment of the platform itself. What is wrong is collected as problems.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -15,6 +16,8 @@ from typing import Any
 
 from scheduler.app_settings import lookup
 from scheduler.functions import HostSettings, Limits, Problem
+from scheduler.isolation import Isolation
+from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
 from scheduler.lenient_json import Document, LenientJsonError, parse
 from scheduler.manifest_fields import LIMIT_NAMES, Fields, read_limits, shown
 from scheduler.schedule import IntervalSchedule, ScheduleError, parse_timer, zone_name
@@ -22,7 +25,15 @@ from scheduler.schedule import IntervalSchedule, ScheduleError, parse_timer, zon
 HOST_FILE = "host.json"
 SETTINGS_FILE = "local.settings.json"
 _OVERRIDE = "azurefunctionsjobhost"
-_TAAK_KEYS = ("isolation", "environment", "time_zone", *LIMIT_NAMES)
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONNECTION_HEADERS = frozenset(
+    {
+        "connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding",
+        "upgrade",
+    }
+)  # fmt: skip
+_TAAK_KEYS = ("isolation", "environment", "time_zone", *LIMIT_NAMES, *ISOLATION_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +42,7 @@ class HostManifest:
 
     host: HostSettings = field(default_factory=HostSettings)
     limits: Limits = field(default_factory=Limits)
+    isolation: Isolation = field(default_factory=Isolation)
     one_bundle: bool = False  # "isolation": "app"
     environment: Mapping[str, str] = field(default_factory=dict)  # of every function and job
     allowed: frozenset[str] | None = None  # names in host.json "functions", casefolded
@@ -81,17 +93,36 @@ def _host(fields: Fields, settings: Mapping[str, str], problems: list[Problem]) 
     return HostManifest(
         host=HostSettings(
             route_prefix=http.text("routePrefix", "api").strip("/"),
-            custom_headers=http.texts("customHeaders"),
+            custom_headers=_custom_headers(http),
             max_outstanding_requests=_bound(http, "maxOutstandingRequests"),
             settings=settings,
             time_zone=read_zone(taak, _zone(settings, problems)),
         ),
         limits=read_limits(taak, limits),
+        isolation=read_isolation(taak, Isolation()),
         one_bundle=_isolation(taak) == "app",
         environment={**settings, **taak.texts("environment")},
         allowed=_allowed(fields),
         problems=tuple(problems),
     )
+
+
+def _custom_headers(http: Fields) -> dict[str, str]:
+    """Return the headers of every answer; one that would break an answer is a mistake."""
+    good: dict[str, str] = {}
+    for name, value in http.texts("customHeaders").items():
+        place = f"customHeaders.{name}"
+        if not _HEADER_NAME.fullmatch(name):
+            http.complain(f"{shown(name)} is no name of a header; give letters, digits, '-'", place)
+        elif name.lower() in _CONNECTION_HEADERS:
+            http.complain(
+                "belongs to the connection and is set by the platform; leave it out", place
+            )
+        elif _CONTROL.search(value):
+            http.complain("holds a line break or another control character; write one line", place)
+        else:
+            good[name] = value
+    return good
 
 
 def _function_timeout(fields: Fields) -> float | None:

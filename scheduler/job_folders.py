@@ -20,6 +20,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from scheduler.shared_file import shared_opener
+
 _RUN_ID = re.compile(r"[0-9]{18}")
 
 
@@ -191,7 +193,8 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file in one step: a reader sees the old text or the new one."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        draft.write_text(text, encoding="utf-8")
+        with open(draft, "x", encoding="utf-8", opener=shared_opener) as file:
+            file.write(text)
         draft.replace(path)
     except OSError:
         with suppress(OSError):
@@ -216,7 +219,8 @@ def _line(fields: dict[str, str]) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8", opener=shared_opener) as file:
+            value = json.loads(file.read())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

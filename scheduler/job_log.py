@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from scheduler.job_folders import short_instance
+from scheduler.shared_file import shared_opener
 
 _log = logging.getLogger("taak.jobs")
 
@@ -85,7 +86,7 @@ class LogFile:
         # goes on in a deleted file is a lost log.
         try:
             self._rotate()
-            with self.path.open("ab", buffering=0) as file:
+            with open(self.path, "ab", buffering=0, opener=shared_opener) as file:
                 file.write(block)
         except FileNotFoundError:
             self._write_in_new_folder(block)
@@ -97,7 +98,7 @@ class LogFile:
     def _write_in_new_folder(self, block: bytes) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab", buffering=0) as file:
+            with open(self.path, "ab", buffering=0, opener=shared_opener) as file:
                 file.write(block)
         except OSError as error:
             self._lose(error)
@@ -117,7 +118,7 @@ class LogFile:
 def tail(path: Path, max_lines: int) -> list[str]:
     """Return the last lines of a log; [] if there is none. Reads from the end only."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=shared_opener) as file:
             file.seek(_last_lines(file.fileno(), max_lines))
             text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
@@ -129,7 +130,7 @@ def tail(path: Path, max_lines: int) -> list[str]:
 def tail_offset(path: Path, max_lines: int) -> int:
     """Return the byte at which the last lines of a log begin."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=shared_opener) as file:
             return _last_lines(file.fileno(), max_lines)
     except FileNotFoundError:
         return 0

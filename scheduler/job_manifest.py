@@ -20,6 +20,7 @@ from scheduler.bundles import DISABLE_FILE
 from scheduler.file_index import Index
 from scheduler.functions import Bundle, Job, JobKind, Problem
 from scheduler.host_manifest import HostManifest, read_zone
+from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
 from scheduler.job_interpreter import lack
 from scheduler.lenient_json import Document, LenientJsonError, parse
 from scheduler.manifest_fields import Fields, shown
@@ -30,7 +31,7 @@ SETTINGS_FILE = "settings.job"
 RESERVED = ".taak"
 
 _STOPPING_WAIT_S: Mapping[JobKind, float] = {JobKind.TRIGGERED: 30.0, JobKind.CONTINUOUS: 5.0}
-_TAAK_KEYS = ("environment", "time_zone", "restart_backoff", "python")
+_TAAK_KEYS = ("environment", "time_zone", "restart_backoff", "python", *ISOLATION_NAMES)
 _KINDS = {kind.value: kind for kind in JobKind}
 _JSON_WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
 
@@ -131,7 +132,7 @@ def read_job(
     job = Job(
         name=place.name,
         kind=place.kind,
-        bundle=bundle,
+        bundle=replace(bundle, isolation=read_isolation(taak, bundle.isolation)),
         directory=place.folder,
         live_folder=place.live,
         script=f"{inner}/{script}".removeprefix(f"{place.folder}/") if script else "",

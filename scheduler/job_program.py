@@ -15,11 +15,13 @@ from typing import Any, Protocol
 
 from sandbox.output import OutputSink
 from sandbox.spec import Exit, SandboxSpec
+from sandbox.users import Users
 from scheduler.errors import SchedulerError
 from scheduler.functions import Job, key
 from scheduler.job_environment import Occasion, job_environment, split_arguments
 from scheduler.job_folders import JobFolders
 from scheduler.job_interpreter import start_command
+from scheduler.job_view import hand_over, job_mounts
 from scheduler.working_copy import InPlace, WorkingCopy
 
 
@@ -93,6 +95,7 @@ class JobPrograms:
     settings: Mapping[str, str] = field(default_factory=dict)
     offload: Offload = asyncio.to_thread
     inherited: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    users: Users | None = None
     _copies: dict[tuple[str, str], WorkingCopy] = field(default_factory=dict)
     _places: dict[tuple[str, str], InPlace] = field(default_factory=dict)
 
@@ -126,11 +129,22 @@ class JobPrograms:
             inherited=self.inherited,
         )
         self.folders.data(job).mkdir(parents=True, exist_ok=True)
-        spec = SandboxSpec(
-            name=f"{job.kind.value}-{job.name}",
+        name = f"{job.kind.value}-{job.name}"
+        hand_over(working, self.folders.data(job), self.users.uid(name) if self.users else 0)
+        mounts = job_mounts(
+            job,
+            self.folders,
+            program=start.argv[0],
+            working=working,
+            shutdown_file=occasion.shutdown_file,
+        )
+        spec = job.bundle.isolation.spec(
+            name,
             cwd=str(script.parent),
             argv=start.argv,
             env={**start.environment, **environment},
+            mounts=mounts,
+            scratch=(environment["HOME"],),
         )
         line = f"Run script '{script.name}' with script host - '{start.host_name}'"
         return Program(spec, line, change)

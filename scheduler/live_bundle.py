@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from sandbox.errors import SpawnFailedError
 from sandbox.output import OutputSink
-from sandbox.spec import SandboxSpec
+from sandbox.spec import Level, Mount, SandboxSpec
 from sandbox.zygote import Zygote
 from scheduler.attempts import Attempts
 from scheduler.functions import Bundle, Function
@@ -56,6 +56,8 @@ class LiveBundle:
             "AzureWebJobsScriptRoot": str(bundle.root),
             **functions[0].environment,
         }
+        # Code that nobody trusts is never run where its siblings are forked from.
+        self._imports_late = bundle.isolation.sandbox is Level.STRICT
         self._lock = asyncio.Lock()
         self._zygote: Zygote | None = None
         self._old: list[Zygote] = []  # cannot fork any more, their workers still serve
@@ -103,7 +105,7 @@ class LiveBundle:
         self._zygote = None
 
     async def _build(self) -> Zygote:
-        zygote = await self._bound(import_here=not self.unforkable)
+        zygote = await self._bound(import_here=not self._imports_late)
         if self.unforkable and not self._imports_late:
             zygote.kill()  # it holds the threads or sockets that the import made
             _log.warning(
@@ -116,10 +118,14 @@ class LiveBundle:
         zygote.on_closed = lambda: self._lost(zygote)
         return zygote
 
-    _imports_late = False
-
     async def _bound(self, *, import_here: bool) -> Zygote:
-        spec = SandboxSpec(name=self.bundle.name, cwd=str(self.bundle.root), env=self._environment)
+        root = self.bundle.root
+        spec = self.bundle.isolation.spec(
+            f"function-{self.bundle.name}",
+            cwd=str(root),
+            env=self._environment,
+            mounts=(Mount.at(root / path) for path in self.bundle.visible),
+        )
         preload = not self.bundle.own_packages
         zygote = await self._launchers.zygote(spec, self._sink(self.bundle.name), preload=preload)
         try:
@@ -139,6 +145,7 @@ class LiveBundle:
             "settings": {},
             "functions": [_described(function) for function in self._functions],
             "preloaded": preload,
+            "network": self.bundle.isolation.network.value,
         }
 
     def _lost(self, zygote: Zygote) -> None:

@@ -79,6 +79,7 @@ class _Reader:
             functions=self._folders,
             jobs=[place.folder for place in self._jobs],
             environment=self._host.environment,
+            isolation=self._host.isolation,
         )
         self._settings = settings
 

@@ -9,7 +9,7 @@ import os
 from typing import Any, Final
 
 from sandbox.call import Call
-from sandbox.errors import ProtocolBrokenError
+from sandbox.errors import ProtocolBrokenError, SandboxDiedError
 from scheduler.deadlines import CallTimedOutError
 from scheduler.events import Ending, HttpReply, Outcome
 
@@ -73,6 +73,8 @@ def failure_of(error: Exception, call: Call, now: float) -> Outcome:
             ending = Ending.TIMED_OUT
         case ProtocolBrokenError():
             ending = Ending.BROKEN
+        case SandboxDiedError(starved=True):
+            ending = Ending.OUT_OF_MEMORY
         case _:
             ending = Ending.DIED
     return Outcome(ending, None, str(error), "", exec_s, wait_s, call.cold)

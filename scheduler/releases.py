@@ -39,6 +39,9 @@ class Release:
     index: Index
 
 
+_FOLDER_MODE = 0o755  # for the users of sandboxes, whatever the umask says
+
+
 class Releases:
     """Makes, holds and removes the copies of one home."""
 
@@ -166,6 +169,7 @@ class _Copy:
         for folder in sorted(index.folders):
             self._folders.add(os.path.join(self._root, folder))
             os.mkdir(os.path.join(self._root, folder))
+            os.chmod(os.path.join(self._root, folder), _FOLDER_MODE)
         for entry in index.entries.values():
             path = os.path.join(self._root, entry.path)
             if entry.link:
@@ -202,7 +206,7 @@ class _Copy:
         try:
             if content_digest(entry, target) != entry.digest:
                 raise FileChangedError(f"{entry.path} changed while it was copied")
-            os.fchmod(target, entry.mode & 0o777 | 0o400)
+            os.fchmod(target, _readable(entry.mode))
             os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(target)
@@ -217,6 +221,11 @@ class _Copy:
             return
         for path in (*self._written, *sorted(self._folders, reverse=True)):
             _flush(Path(path))
+
+
+def _readable(mode: int) -> int:
+    """Return a file's mode in a release: the users of sandboxes read also what is private."""
+    return mode & 0o755 | 0o444 | (0o111 if mode & 0o100 else 0)
 
 
 def _sameness(entry: Entry) -> tuple[str, int, int]:

@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import partial
 
 from sandbox.cpu_time import tree_ticks
+from sandbox.users import Users
 from scheduler.clock import Clock, SystemClock, within
 from scheduler.errors import ConflictError, NotFoundError, SchedulerError, UnavailableError
 from scheduler.functions import Job, key
@@ -60,6 +61,7 @@ class TriggeredJobs:
         instance: str,
         clock: Clock | None = None,
         settings: Mapping[str, str] | None = None,
+        users: Users | None = None,
         programs: JobPrograms | None = None,
         cpu_ticks: Callable[[int], int | None] = tree_ticks,
     ) -> None:
@@ -70,7 +72,7 @@ class TriggeredJobs:
             launcher=launcher,
             store=store,
             folders=folders,
-            programs=programs or JobPrograms(folders, instance, self._settings),
+            programs=programs or JobPrograms(folders, instance, self._settings, users=users),
             instance=instance,
             clock=clock or SystemClock(),
             cpu_ticks=cpu_ticks,

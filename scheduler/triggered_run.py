@@ -233,6 +233,8 @@ def show_status(
 def _verdict_of(ended: Exit) -> Verdict:
     if ended.ok:
         return Verdict(RunState.SUCCESS, exit_code=0)
+    if ended.starved:
+        return Verdict(RunState.OUT_OF_MEMORY, str(ended), f"Job failed: {ended}", ended.code)
     if ended.signal is not None:
         code = 128 + ended.signal  # as a shell tells it, so that the line keeps its number
         return Verdict(

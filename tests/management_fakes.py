@@ -18,6 +18,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.admin import admin_app
 from gateway.keys import KeyStore
 from gateway.management import Platform, management_app
+from sandbox.selftest import Reach
+from sandbox.spec import Level
 from scheduler.catalog import Catalog
 from scheduler.continuous_state import ContinuousState, ContinuousStatus
 from scheduler.deployment import Deployment, DeploymentState
@@ -430,6 +432,7 @@ class FakePlatform:
             folders=self.folders,
             keys=self.keys,
             ready=lambda: self.not_ready,
+            reach=lambda: Reach(Level.STANDARD, layers={"namespaces": ["mount", "pid"]}),
             spawn=self._spawn,
             store_url="sqlite:///taak.db",
         )

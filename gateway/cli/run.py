@@ -37,6 +37,27 @@ def run(
     fast_lane: Annotated[
         _Text, typer.Option(help="on, or off: answer every request by the general path.")
     ] = None,
+    require_sandbox: Annotated[
+        _Text, typer.Option(help="Refuse to run anything in less: process, standard or strict.")
+    ] = None,
+    max_connections: Annotated[
+        _Text, typer.Option(help="Open connections to the functions (10000).")
+    ] = None,
+    max_management_connections: Annotated[
+        _Text, typer.Option(help="Open connections to management (1000).")
+    ] = None,
+    max_connections_per_address: Annotated[
+        _Text, typer.Option(help="Of one client to a listener (1000; 0: any; never this machine).")
+    ] = None,
+    header_timeout_s: Annotated[
+        _Text, typer.Option(help="Seconds in which a request's head has to come (10).")
+    ] = None,
+    idle_timeout_s: Annotated[
+        _Text, typer.Option(help="Seconds that a connection may be idle (75).")
+    ] = None,
+    body_timeout_s: Annotated[
+        _Text, typer.Option(help="Longest pause in a body, or in reading an answer (30).")
+    ] = None,
     config: Annotated[_Text, typer.Option(help="Settings file (./taak.toml).")] = None,
 ) -> None:
     """Run the platform here, until SIGTERM or Ctrl-C.
@@ -58,6 +79,13 @@ def run(
         "settle_s": settle_s,
         "rescan_s": rescan_s,
         "fast_lane": fast_lane,
+        "require_sandbox": require_sandbox,
+        "max_connections": max_connections,
+        "max_management_connections": max_management_connections,
+        "max_connections_per_address": max_connections_per_address,
+        "header_timeout_s": header_timeout_s,
+        "idle_timeout_s": idle_timeout_s,
+        "body_timeout_s": body_timeout_s,
         "config": config,
     }
     raise typer.Exit(start(options))

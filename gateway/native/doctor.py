@@ -59,12 +59,16 @@ async def _deployment(platform: Platform) -> Check:
 
 
 def _sandboxes(platform: Platform) -> Iterator[Check]:
-    """Yield one finding for each reason why a sandbox is weaker than asked for."""
+    """Yield what the self-test found, and each reason why a sandbox is weaker than asked for."""
+    reach = platform.reach()
+    is_whole = reach.is_standard
+    fix = reach.because or "see README, Isolation"
+    yield Check("sandbox", is_whole, f"level {reach.level.value}", fix, needed=False)
     reasons: dict[str, list[str]] = {}
     for function in platform.catalog.functions():
         because = platform.dispatcher.sandbox_report(function.name).get("degraded_because")
         for reason in [because] if isinstance(because, str) else because or ():
-            if reason:
+            if reason and reason != reach.because:
                 reasons.setdefault(str(reason), []).append(function.name)
     for reason, names in reasons.items():
         yield Check("sandbox", False, f"{reason} ({', '.join(names)})", needed=False)

@@ -26,6 +26,7 @@ from gateway.native.route import (
 from gateway.native.schedules import next_times
 from gateway.native.streams import stream_values
 from gateway.platform import Platform
+from gateway.sandbox_facts import function_sandbox, resource_limits
 from scheduler.events import Outcome
 from scheduler.function_logs import LogLine
 from scheduler.functions import Function, HttpTrigger, Problem, TimerTrigger, key
@@ -50,7 +51,7 @@ def function_shape(
         **_state_shape(platform, function),
         "release": platform.catalog.definition.digest,
         "bundle": function.bundle.digest,
-        **_runtime_shape(platform, function.name),
+        **_runtime_shape(platform, function),
         "limits": _limits_shape(function),
         "problems": [problem_shape(problem) for problem in own],
     }
@@ -182,8 +183,8 @@ def _state_shape(platform: Platform, function: Function) -> dict[str, Any]:
     return {"state": "disabled" if function.disabled else "ready", "reason": function.disabled}
 
 
-def _runtime_shape(platform: Platform, name: str) -> dict[str, Any]:
-    counts = platform.dispatcher.workers(name)
+def _runtime_shape(platform: Platform, function: Function) -> dict[str, Any]:
+    counts = platform.dispatcher.workers(function.name)
     return {
         "workers": {
             "total": counts.total,
@@ -196,7 +197,7 @@ def _runtime_shape(platform: Platform, name: str) -> dict[str, Any]:
             "failures": counts.failures,
             "cold_starts": counts.cold_starts,
         },
-        "sandbox": platform.dispatcher.sandbox_report(name),
+        "sandbox": function_sandbox(platform, function),
     }
 
 
@@ -206,7 +207,8 @@ def _limits_shape(function: Function) -> dict[str, Any]:
         "timeout_s", "max_workers", "concurrency", "queue_depth", "queue_age_s", "idle_s",
         "min_workers", "recycle_calls",
     )  # fmt: skip
-    return {name: getattr(limits, name) for name in names}
+    own = {name: getattr(limits, name) for name in names}
+    return {**own, **resource_limits(function.bundle.isolation)}
 
 
 def _broken(functions: Iterable[Function], problems: list[Problem]) -> list[dict[str, Any]]:

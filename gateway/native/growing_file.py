@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from scheduler.shared_file import shared_opener
+
 #: Read at once; a line longer than this is given in pieces.
 BLOCK_BYTES = 256 * 1024
 
@@ -52,7 +54,7 @@ class GrowingFile:
 
     def _open(self) -> bool:
         try:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = shared_opener(os.fspath(self._path), os.O_RDONLY)
         except FileNotFoundError:
             return False
         return True

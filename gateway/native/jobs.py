@@ -25,6 +25,7 @@ from gateway.native.runs import run_shape, text_file
 from gateway.native.schedules import next_times
 from gateway.native.streams import stream_file
 from gateway.platform import Platform
+from gateway.sandbox_facts import job_sandbox, resource_limits
 from scheduler.functions import Job, JobKind, Problem, key
 from scheduler.job_log import tail_offset
 
@@ -51,6 +52,8 @@ async def job_shape(platform: Platform, job: Job, problems: list[Problem]) -> di
         "pid": None,
         "since": None,
         "last_exit": None,
+        "sandbox": job_sandbox(platform, job),
+        "limits": resource_limits(job.bundle.isolation),
         "problems": [problem_shape(problem) for problem in own],
     }
     if job.kind is JobKind.TRIGGERED:

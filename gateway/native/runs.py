@@ -28,6 +28,7 @@ from scheduler.function_logs import LogLine
 from scheduler.functions import JobKind
 from scheduler.job_folders import JobFolders
 from scheduler.run import Run, RunKind, RunState, is_final
+from scheduler.shared_file import shared_opener
 from scheduler.store.port import RunFilter
 
 #: Lines of a function's recent log that are searched for those of one invocation.
@@ -115,7 +116,7 @@ def log_path(folders: JobFolders, run: Run) -> Path:
 def text_file(path: Path, start: int = 0) -> web.Response:
     """Return a log from an offset on; one that was never written is an empty text."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=shared_opener) as file:
             file.seek(start)
             body = file.read()
     except FileNotFoundError:

@@ -105,6 +105,8 @@ _JOB = _object(
     pid=_MAYBE_INT,
     since=_MAYBE_TIME,
     last_exit=_MAYBE_TEXT,
+    sandbox=_FREE,
+    limits=_FREE,
     problems=_list("ManifestProblem"),
 )
 _RUN = _object(

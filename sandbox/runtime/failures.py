@@ -10,6 +10,8 @@ import os
 import traceback
 from types import TracebackType
 
+from . import hints
+
 OWN_FOLDER = os.path.dirname(__file__) + os.sep
 IMPORT_MACHINERY = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep)
 _roots: list[str] = []  # of the app whose code runs here, with the separator; empty before that
@@ -59,6 +61,8 @@ def traceback_text(error: BaseException) -> str:
     text = "".join(lines).rstrip("\n")
     for root in _roots:
         text = text.replace(f'  File "{root}', '  File "')
+    if told := hints.hint(error):
+        text = f"{text}\n{told}"
     return _cut(text, TEXT_LIMIT)
 
 

@@ -1,7 +1,8 @@
-"""Init of one sandbox: trusted, tiny. Starts the one main child, reaps, and ends the whole tree.
+"""Init of one sandbox: trusted, tiny. Builds it, reaps in it, and ends the whole tree.
 
 Its channel to the host is its life: when the host is gone, so is everything below. It waits
-unbound ("spare") until SETUP says what the sandbox is.
+unbound ("spare") until SETUP says what the sandbox is, and with it waits its one child, the
+resident, that becomes the program or the zygote.
 """
 
 from __future__ import annotations
@@ -9,21 +10,22 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
+import socket
 from typing import Any, NoReturn
 
-from . import confine, tree, wire, zygote
+from . import confine, resident, tree, wire
 from .link import Link
 
 
-def run(fd: int) -> NoReturn:
-    """Be the init of a sandbox, in a process just forked from the launcher."""
+def run(fd: int, kind: str, extra: list[str], *, privileged: bool, filtered: bool) -> NoReturn:
+    """Be the init of a sandbox, in the first process of its namespaces."""
     try:
         confine.close_except({fd})
         os.setsid()
         confine.name_process("taak-init")
-        confine.adopt_orphans()
-        _Init(Link(fd)).serve()
+        if kind == "bare":
+            confine.adopt_orphans()
+        _Init(Link(fd), kind, extra, privileged=privileged, filtered=filtered).serve()
     except BaseException as error:
         os.write(2, f"taak-init: {error!r}\n".encode())
     finally:
@@ -32,14 +34,36 @@ def run(fd: int) -> NoReturn:
 
 
 class _Init:
-    def __init__(self, link: Link) -> None:
+    def __init__(
+        self, link: Link, kind: str, extra: list[str], *, privileged: bool, filtered: bool
+    ) -> None:
         self._link = link
-        self._main = -1
         self._is_zygote = False
-        self._status: int | None = None  # of the main child, once it is reaped
+        self._status: int | None = None  # of the resident, once it is reaped
+        self._facts = {"kind": kind, "privileged": privileged, "filtered": filtered}
+        self._extra = extra
+        self._note = ""
+        self._broken: OSError | None = None
         self._wake_r, wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+        try:
+            self._note = confine.prepare(kind, extra)
+        except OSError as error:
+            self._broken = error  # told when somebody wants the sandbox
+        self._main = -1
+        self._resident: Link
+
+    def _take_resident(self) -> None:
+        """Fork the child that waits with us; not before all of us stand in our cgroup."""
+        ours, theirs = socket.socketpair()
+        parent, pid = os.getpid(), os.fork()
+        if pid == 0:
+            filtered = bool(self._facts["filtered"])
+            resident.run(theirs.detach(), self._link, parent, self._extra, filtered=filtered)
+        theirs.close()
+        self._resident, self._main = Link(ours.detach()), pid
+        confine.seal(str(self._facts["kind"]))
 
     def serve(self) -> None:
         """Wait for SETUP, then for commands and deaths, until the tree is to end."""
@@ -60,13 +84,17 @@ class _Init:
         if received is None:
             return False
         message, fds = received
-        if message[0] == wire.SETUP:
-            return self._setup(message[1], message[2], fds)
-        if message[0] == wire.SIGNAL and self._main > 0:
+        if message[0] == wire.HELD:
+            self._take_resident()
+        elif message[0] == wire.SETUP:
+            return self._setup(message, fds)
+        elif message[0] == wire.SIGNAL:
             self._signal(message[1])
         elif message[0] == wire.KILL_UNDER:
             if message[1] in tree.descendants(os.getpid()):  # the host's pid may be stale
                 tree.kill_under(message[1])
+        elif message[0] == wire.TIDY:
+            self._tidy()
         elif message[0] == wire.KILL:
             self._ended(tree.kill_all().get(self._main, self._status))
             return False
@@ -74,7 +102,14 @@ class _Init:
 
     def _signal(self, number: int) -> None:
         """Signal every process of the tree: a job's shell would keep its children ignorant."""
-        tree.signal_all(tree.descendants(os.getpid()), number)
+        tree.signal_below(number)
+
+    def _tidy(self) -> None:
+        """End orphans: as long as the zygote lives, no other child of ours is a worker."""
+        if self._is_zygote and self._status is None:
+            for pid in tree.children(os.getpid()):
+                if pid != self._main:
+                    tree.kill_under(pid)
 
     def _reap(self) -> bool:
         while True:
@@ -93,7 +128,7 @@ class _Init:
 
     def _childless(self) -> bool:
         if self._main < 0:
-            return True  # a spare has no child yet
+            return True  # the resident is still to come
         self._ended(self._status)
         return False
 
@@ -106,87 +141,39 @@ class _Init:
             code = os.WEXITSTATUS(status)
         self._link.send(wire.EXITED, code, signum)
 
-    def _setup(self, kind: str, spec: dict[str, Any], fds: list[int]) -> bool:
-        self._is_zygote = kind == "zygote"
-        start = _start_zygote if self._is_zygote else _start_program
+    def _setup(self, message: list[Any], fds: list[int]) -> bool:
+        _kind, what, spec = message
+        self._is_zygote = what == "zygote"
         try:
-            self._main = start(spec, fds)
-        except _StartError as failure:
-            self._link.send(wire.FAILED, *failure.args)
+            if self._broken is not None:
+                raise self._broken
+            spec |= self._facts
+            spec["because"] = spec["because"] or self._note
+            confine.build(spec)
+            self._resident.send_with_fds([wire.SETUP, what, spec], fds)
+            confine.enclose(spec)  # while the resident does the same for itself
+        except OSError as error:
+            text = f"sandbox: {error.strerror or error}"
+            self._link.send(wire.FAILED, "sandbox", error.errno or 0, text)
             return False
         finally:
             for fd in fds:
                 os.close(fd)
-        self._link.send(wire.STARTED, self._main, confine.report())
+        return self._hear_resident()
+
+    def _hear_resident(self) -> bool:
+        """Pass on what the resident says until it has become what it is to be."""
+        layers: dict[str, Any] | None = None
+        while received := self._resident.receive():
+            message, _fds = received
+            if message[0] == wire.FAILED:
+                self._link.send(*message)
+                return False
+            layers = message[1]
+        self._resident.close()
+        if layers is None:
+            text = "the process ended while its sandbox was closed around it"
+            self._link.send(wire.FAILED, "start", 0, text)
+            return False
+        self._link.send(wire.STARTED, layers)
         return True
-
-
-class _StartError(Exception):
-    """args: step, errno, text."""
-
-
-def _start_program(spec: dict[str, Any], fds: list[int]) -> int:
-    parent = os.getpid()
-    # Closed by a successful exec; otherwise the child says in which step it failed.
-    status_r, status_w = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        _become_program(spec, fds, parent, status_w)
-    os.close(status_w)
-    with os.fdopen(status_r, "rb") as status:
-        failure = status.read()
-    if failure:
-        os.waitpid(pid, 0)
-        step, code, text = wire.unpack(failure)
-        raise _StartError(step, code, text)
-    return pid
-
-
-def _become_program(spec: dict[str, Any], fds: list[int], parent: int, status: int) -> NoReturn:
-    step = "streams"
-    try:
-        _take_streams(fds)
-        step = "confine"
-        confine.apply(spec, parent)
-        step = "chdir"
-        os.chdir(spec["cwd"])
-        step = "exec"
-        confine.close_except({status})
-        confine.reset_signals()
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
-    except OSError as error:
-        name = spec["argv"][0] if step == "exec" else spec["cwd"]
-        os.write(status, wire.pack([step, error.errno, f"{step}: {error.strerror}: {name}"]))
-    except BaseException as error:
-        os.write(status, wire.pack([step, 0, f"{step}: {error!r}"]))
-    os._exit(127)
-
-
-def _start_zygote(spec: dict[str, Any], fds: list[int]) -> int:
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _take_streams(fds[:2])
-            confine.apply(spec, parent)
-            channel = fds[2]
-            confine.close_except({channel})
-            confine.reset_signals()
-            signal.set_wakeup_fd(-1)
-            os.environ.clear()
-            os.environ.update(spec["env"])
-            zygote.run(channel)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            sys.stderr.flush()
-        finally:
-            os._exit(1)
-    return pid
-
-
-def _take_streams(fds: list[int]) -> None:
-    os.setsid()
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(fds[0], 1)
-    os.dup2(fds[1], 2)

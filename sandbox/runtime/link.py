@@ -40,6 +40,17 @@ class Link:
         with contextlib.suppress(OSError):
             self.sock.sendall(wire.encode(message))
 
+    def send_with_fds(self, message: list[Any], fds: list[int]) -> None:
+        """Send one message with descriptors.
+
+        Raises:
+            OSError: the other end is gone.
+        """
+        frame = wire.encode(message)
+        sent = socket.send_fds(self.sock, [frame], fds)
+        if sent < len(frame):  # even an empty send would fail: the receiver may be content and gone
+            self.sock.sendall(frame[sent:])
+
     def close(self) -> None:
         """Close this end."""
         self.sock.close()

@@ -19,7 +19,7 @@ from importlib.util import module_from_spec
 from types import ModuleType
 from typing import Any, Final
 
-from . import failures, objects, packages, signature, stdio
+from . import failures, hints, objects, packages, signature, stdio
 from .objects import Entry
 
 __all__ = ["Entry", "LoadError", "enter", "importable_side_effects", "load"]
@@ -46,6 +46,7 @@ def enter(bind: Mapping[str, Any]) -> None:
     """Turn this process towards one app: settings, working directory, paths, output streams."""
     root = os.path.abspath(bind["root"])
     failures.belongs_to(root)
+    hints.behind(bind.get("network") or "")
     os.environ.update(bind.get("settings") or {})
     if "TZ" in os.environ:
         time.tzset()

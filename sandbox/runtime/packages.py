@@ -89,6 +89,21 @@ def offer(site_dirs: list[str]) -> None:
     sys.meta_path.append(Fallback(site_dirs))
 
 
+def parts(site_dir: str) -> list[str]:
+    """Return what of a site directory is offered: these paths, and nothing beside them."""
+    try:
+        names = os.listdir(site_dir)
+    except OSError:
+        return []
+    offered = tuple(name.replace("-", "_") for name in DISTRIBUTIONS)
+    found = [
+        n for n in names if n in OFFERED or n.lower().startswith(tuple(f"{o}-" for o in offered))
+    ]
+    if "azure" in names and os.path.isdir(os.path.join(site_dir, "azure", "functions")):
+        found.append("azure/functions")
+    return [os.path.join(site_dir, name) for name in found]
+
+
 def keep_last() -> None:
     """Move the fallback behind the finders that the app's environment has added."""
     sys.meta_path.sort(key=lambda finder: isinstance(finder, Fallback))

@@ -1,8 +1,9 @@
-"""Ending a process tree without a pid namespace: stop everything first, then kill everything.
+"""Ending a process tree. Pid 1 of a pid namespace does it with one call that nothing escapes.
 
-Killing one process at a time loses against a tree that forks (sandbox.md T6): a stopped process
-cannot fork, so a scan that finds nothing new has found all. The caller must be a subreaper, or
-orphans would leave the tree between two scans.
+Without a pid namespace everything is stopped first, then killed: killing one process at a time
+loses against a tree that forks (sandbox.md T6), but a stopped process cannot fork, so a scan that
+finds nothing new has found all. The caller must be a subreaper then, or orphans would leave the
+tree between two scans.
 """
 
 from __future__ import annotations
@@ -60,6 +61,15 @@ def signal_all(pids: set[int], number: int) -> None:
             os.kill(pid, number)
 
 
+def signal_below(number: int) -> None:
+    """Send a signal to everything below the calling init."""
+    if os.getpid() == 1:
+        with contextlib.suppress(OSError):
+            os.kill(-1, number)
+    else:
+        signal_all(descendants(os.getpid()), number)
+
+
 def freeze(pid: int) -> set[int]:
     """Stop every process below `pid` until a scan finds no new one; return them."""
     stopped: set[int] = set()
@@ -84,7 +94,9 @@ def kill_all() -> dict[int, int]:
     for _ in range(_ROUNDS):
         if not _reap(statuses, os.WNOHANG):
             break  # nothing is below us: the usual case, found with one call
-        signal_all(freeze(os.getpid()), signal.SIGKILL)
+        if os.getpid() != 1:
+            freeze(os.getpid())
+        signal_below(signal.SIGKILL)
         while _reap(statuses, 0):
             pass
     return statuses

@@ -33,8 +33,9 @@ FORK_FAILED = 32  # [FORK_FAILED, token, reason]
 WORKER_EXIT = 33  # [WORKER_EXIT, pid, code | nil, signal | nil]: for messages, never for decisions
 
 # host -> launcher
-SPAWN = 40  # [SPAWN, token] with fds: init channel
+SPAWN = 40  # [SPAWN, token, kind, privileged: bool, filtered: bool] with fds: init channel
 SWEEP = 41  # [SWEEP]: end what an init left behind when it was killed
+AFTERWARDS = 42  # [AFTERWARDS, [folder]]: when the host is gone, remove the empty ones below these
 
 # launcher -> host
 READY = 50  # [READY, preloaded: bool]
@@ -42,39 +43,61 @@ SPAWNED = 51  # [SPAWNED, token, pid]
 SPAWN_FAILED = 52  # [SPAWN_FAILED, token, reason]
 
 # host -> init
+HELD = 65  # [HELD]: it stands in its cgroup: what it forks from now on does too
 SETUP = 60  # [SETUP, "program" | "zygote", spec: map] with fds: stdout, stderr[, zygote channel]
 SIGNAL = 61  # [SIGNAL, number]: to the program's process group
 KILL = 62  # [KILL]: the whole tree, now
-KILL_UNDER = 63  # [KILL_UNDER, pid]: one worker with everything that it started
+KILL_UNDER = 63  # [KILL_UNDER, pid inside]: one worker with everything that it started
+TIDY = 64  # [TIDY]: end what dead workers of a zygote left behind
 
 # init -> host
-STARTED = 70  # [STARTED, pid, layers: map]
+HERE = 73  # [HERE]: from the main child itself, so that the kernel tells its pid with it
+STARTED = 70  # [STARTED, layers: map]
 FAILED = 71  # [FAILED, step, errno, text]
 EXITED = 72  # [EXITED, code | nil, signal | nil]: the main child ended; its tree is gone too
 
 #: The largest frame that a host reads from a guest: a reply of 64 MiB and its envelope.
 MAX_GUEST_FRAME = (64 << 20) + (1 << 20)
+#: The largest frame that is no reply: what a zygote says of 60 functions whose errors are all as
+#: long as failures.py lets them be.
+MAX_CONTROL_FRAME = 16 << 20
 #: The largest frame that a guest reads from the host: a request body of 100 MiB and its envelope.
 MAX_HOST_FRAME = (100 << 20) + (2 << 20)
 
-_HEADER = struct.Struct(">I")
 # Element counts, not only bytes, are bounded: a small frame must not become millions of objects.
 _MAX_ARRAY = 4096
 _MAX_MAP = 4096
+#: The same for what a guest sends: msgpack makes a list as long as it is claimed to be, at each of
+#: its 1024 levels, before it finds that the elements are missing.
+MAX_GUEST_ARRAY = 1024
+MAX_GUEST_TEXT = 1 << 20  # bytes; failures.py and the limit of headers stay far below
+#: Values in one frame of a guest. A byte of msgpack can cost a hundred bytes of memory, so what is
+#: longer than this is counted before anything is made of it; what is shorter cannot hold more.
+MAX_GUEST_VALUES = 1 << 14
+
+_HEADER = struct.Struct(">I")
 
 
 class WireError(Exception):
     """The peer sent what no peer of ours sends. Raised by the decoder, ends the channel."""
 
 
-_packer: Final = msgpack.Packer(use_bin_type=True, unicode_errors="surrogateescape", autoreset=True)
-_pack: Final = _packer.pack
+_new_packer: Final = partial(
+    msgpack.Packer, use_bin_type=True, unicode_errors="surrogateescape", autoreset=True
+)
+_pack = _new_packer().pack
+_LARGE: Final = 1 << 20
 _header: Final = _HEADER.pack
 _length_at: Final = _HEADER.unpack_from
 _UNPACK_ERRORS = (
     ValueError, TypeError, RecursionError, KeyError, OverflowError,
     msgpack.exceptions.UnpackException,
 )  # fmt: skip
+
+
+def _refuse_extension(code: int, _data: bytes) -> None:
+    # An empty one is within max_ext_len=0.
+    raise ValueError(f"extension type {code}")
 
 
 _unpack: Final = partial(
@@ -86,12 +109,23 @@ _unpack: Final = partial(
     max_array_len=_MAX_ARRAY,
     max_map_len=_MAX_MAP,
     max_ext_len=0,
+    ext_hook=_refuse_extension,
+)
+# No lone surrogate comes from a guest: the store, and whoever encodes, would choke on it.
+_unpack_guest = partial(
+    _unpack,
+    unicode_errors="replace",
+    max_array_len=MAX_GUEST_ARRAY,
+    max_str_len=MAX_GUEST_TEXT,
 )
 
 
 def encode(message: Any) -> bytes:
     """Return one frame. Not for use by two threads at once: the packer is shared."""
+    global _pack
     body: bytes = _pack(message)
+    if len(body) > _LARGE:
+        _pack = _new_packer().pack  # the old one would keep room for another as large
     return _header(len(body)) + body
 
 
@@ -110,17 +144,43 @@ def unpack(data: bytes | memoryview) -> Any:
     try:
         return _unpack(data)
     except _UNPACK_ERRORS as error:
-        raise WireError(f"undecodable frame: {error!r}") from None
+        raise _undecodable(error) from None
+
+
+def unpack_guest(data: bytes) -> Any:
+    """Decode exactly one short value of a guest; its texts are valid Unicode.
+
+    Raises:
+        WireError: as `unpack` does.
+    """
+    try:
+        return _unpack_guest(data)
+    except _UNPACK_ERRORS as error:
+        raise _undecodable(error) from None
 
 
 class Decoder:
-    """Bytes in, messages out; keeps what is not yet a whole frame."""
+    """Bytes in, messages out; keeps what is not yet a whole frame.
 
-    __slots__ = ("_buffer", "_max")
+    `hostile` is for what a guest sends: texts are valid Unicode, and no frame becomes more than
+    MAX_GUEST_VALUES values. At most `max_frame` bytes and what was read last are kept.
+    """
 
-    def __init__(self, max_frame: int) -> None:
+    __slots__ = ("_buffer", "_max", "_uncounted", "_unpack")
+
+    def __init__(self, max_frame: int, *, hostile: bool = False) -> None:
         self._buffer = bytearray()
         self._max = max_frame
+        self._unpack = _unpack_guest if hostile else _unpack
+        self._uncounted = MAX_GUEST_VALUES if hostile else max_frame
+
+    def allow(self, max_frame: int) -> None:
+        """Take frames of up to so many bytes from now on."""
+        self._max = max_frame
+
+    def forget(self) -> None:
+        """Drop what is not yet a whole frame."""
+        self._buffer = bytearray()
 
     @property
     def pending(self) -> bool:
@@ -150,6 +210,7 @@ class Decoder:
 
     def _split(self, data: bytes) -> list[list[Any]]:
         messages: list[list[Any]] = []
+        unpack, uncounted = self._unpack, self._uncounted
         at, end = 0, len(data)
         try:
             while end - at >= 4:
@@ -160,16 +221,65 @@ class Decoder:
                 stop = start + length
                 if stop > end:
                     break
-                message = _unpack(data[start:stop])
+                if length > uncounted:
+                    _count(data, start, stop)
+                message = unpack(data[start:stop])
                 if type(message) is not list or not message or type(message[0]) is not int:
                     raise WireError("a frame must hold an array that starts with its kind")
                 messages.append(message)
                 at = stop
         except _UNPACK_ERRORS as error:
-            raise WireError(f"undecodable frame: {error!r}") from None
+            raise _undecodable(error) from None
         if at < end:
             self._buffer += data[at:]
         return messages
 
     def _too_long(self, length: int) -> WireError:
         return WireError(f"frame of {length} bytes is over the limit of {self._max} bytes")
+
+
+def _undecodable(error: Exception) -> WireError:
+    # Not its repr: that of ExtraData is the whole frame, and as deep as the peer made it.
+    return WireError(f"undecodable frame: {type(error).__name__} {error}"[:200])
+
+
+#: first byte of a value -> bytes of its head, what comes after it being counted or skipped
+_SCALARS = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9,
+            0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}  # fmt: skip
+_TEXTS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}  # bytes of the length
+_CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}  # and values an element
+
+
+def _count(data: bytes, at: int, end: int) -> None:
+    """Refuse a body of more than MAX_GUEST_VALUES values, without making any of them.
+
+    What is claimed counts, not what is there. Knows lengths only: what they mean is msgpack's.
+    """
+    left = total = 1
+    while left:
+        left -= 1
+        first = data[at] if at < end else 0xC1
+        inside = 0
+        if first < 0x80 or first >= 0xE0:
+            at += 1
+        elif first < 0xA0:
+            inside = (first & 15) << (first < 0x90)
+            at += 1
+        elif first < 0xC0:
+            at += 1 + (first & 31)
+        elif size := _SCALARS.get(first):
+            at += size
+        elif width := _TEXTS.get(first):
+            at += 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "big")
+        elif first in _CONTAINERS:
+            width, each = _CONTAINERS[first]
+            inside = each * int.from_bytes(data[at + 1 : at + 1 + width], "big")
+            at += 1 + width
+        else:
+            raise WireError("undecodable frame: cut short, reserved or an extension")
+        left += inside
+        total += inside
+        if total > MAX_GUEST_VALUES:
+            raise WireError(f"a frame of more than {MAX_GUEST_VALUES} values")
+    if at != end:
+        raise WireError("undecodable frame: cut short, or extra data")

@@ -32,6 +32,10 @@ class TestDefaults:
         assert config.store == f"sqlite:///{tmp_path}/.taak/taak.db"
         assert config.instance == default_instance()
         assert (config.drain_s, config.settle_s, config.rescan_s) == (30.0, 0.2, 10.0)
+        assert (config.max_connections, config.max_management_connections) == (10_000, 1000)
+        assert config.max_connections_per_address == 1000
+        times = (config.header_timeout_s, config.idle_timeout_s, config.body_timeout_s)
+        assert times == (10.0, 75.0, 30.0)
 
     def test_the_site_and_the_store_follow_the_home(self, tmp_path: Path):
         """A home that is moved takes what lies in it along."""
@@ -85,6 +89,9 @@ class TestPrecedence:
             "rescan_s": "2",
             "fast_lane": "off",
         }
+        good |= {"max_connections": "1", "max_management_connections": "2"}
+        good |= {"max_connections_per_address": "0"}
+        good |= {"header_timeout_s": "1", "idle_timeout_s": "2", "body_timeout_s": "3"}
         good |= {"master_key": "k"}
         config = load({}, {setting.variable: good[setting.name] for setting in SETTINGS})
         changed = [
@@ -110,6 +117,14 @@ class TestMistakes:
             ("host", ""),
             ("drain_s", "nan"),
             ("settle_s", "0"),
+            ("max_connections", "0"),
+            ("max_connections", "many"),
+            ("max_management_connections", "-1"),
+            ("max_connections_per_address", "\u0661"),
+            ("max_connections_per_address", "1000001"),
+            ("header_timeout_s", "0"),
+            ("idle_timeout_s", "0"),
+            ("body_timeout_s", "inf"),
             ("instance", "-x"),
             ("instance", "a" * 64),
             ("store", "mysql://x"),

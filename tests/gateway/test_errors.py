@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.errors import PROBLEM_TYPE, TABLE, answer_for, error_middleware, problem_response
+from gateway.http_limits import HttpLimits, malformed
 from scheduler import errors
 from scheduler.store import errors as store_errors
 
@@ -38,6 +39,23 @@ def test_a_failure_may_bring_a_hint_of_its_own():
     """Where to look depends on what was looked for."""
     assert answer_for(errors.NotFoundError("n", hint="GET /v1/x")).hint == "GET /v1/x"
     assert "/v1/functions" in answer_for(errors.NotFoundError("n")).hint
+
+
+def test_a_body_that_will_not_come_ends_the_connection():
+    """What a listener refuses has its own status and words, and nothing can follow."""
+    refusal = HttpLimits().late_body(31, 31, 0)
+    assert refusal
+    told = answer_for(refusal)
+    assert (told.status, told.code, told.closes) == (408, "slow-body", True)
+    assert "--body-timeout-s" in told.detail
+
+
+def test_a_body_that_is_too_large_ends_the_connection():
+    """The limit and its value are named; the rest of the body is not waited for."""
+    told = answer_for(web.HTTPRequestEntityTooLarge(max_size=16, actual_size=17))
+    assert (told.status, told.closes) == (413, True)
+    assert "16" in told.detail
+    assert "fixed" in told.detail
 
 
 def test_every_scheduler_error_is_in_the_table():
@@ -89,7 +107,11 @@ async def test_middleware_answers_in_the_words_of_the_api():
     async def break_down(_request):
         raise ZeroDivisionError
 
+    async def wait_in_vain(_request):
+        raise malformed("it")
+
     app = web.Application(middlewares=[error_middleware])
+    app.router.add_get("/v1/refused", wait_in_vain)
     app.router.add_get("/v1/x", fail)
     app.router.add_get("/api/x", fail)
     app.router.add_get("/v1/broken", break_down)
@@ -99,6 +121,8 @@ async def test_middleware_answers_in_the_words_of_the_api():
         answer = await client.get("/api/x")
         assert (answer.status, await answer.text()) == (409, "already running")
         assert (await client.get("/v1/broken")).status == 500
+        answer = await client.get("/v1/refused")
+        assert (answer.status, answer.headers["Connection"]) == (400, "close")
         answer = await client.post("/v1/x")
         assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")
         answer = await client.get("/v1/y")

@@ -69,7 +69,11 @@ async def test_what_is_read_at_the_scrape(platform):
     platform.deployments.newest = [a_deployment("d1")]
     platform.bundle.metrics.count_request("data", 200)
     platform.bundle.metrics.observe_lag("triggered", "report", 0.25)
+    platform.bundle.metrics.count_refusal("data", "slow-head")
+    platform.bundle.metrics.open_connections["data"] = lambda: 7
     found = await scrape(platform)
+    assert found[at("taak_connections", listener="data")] == 7
+    assert found[at("taak_http_refused_total", listener="data", reason="slow-head")] == 1
     assert found[at("taak_workers", function="hello", state="busy")] == 1
     assert found[at("taak_workers", function="hello", state="idle")] == 2
     assert found[at("taak_calls_waiting", function="hello")] == 4

@@ -40,6 +40,7 @@ def test_a_status_without_a_body_sends_none(status: int, size: int):
 def test_what_belongs_to_the_connection_is_not_the_functions():
     """Length, framing and persistence are the platform's."""
     headers = [("Content-Length", "500"), ("Transfer-Encoding", "chunked"), ("CONNECTION", "close")]
+    headers += [("Proxy-Connection", "close"), ("TE", "trailers"), ("Upgrade", "h2c")]
     made = reply.from_function(200, [*headers, ("Date", "never")], b"x")
     assert lines(made) == ["HTTP/1.1 200 OK", "Content-Length: 1", "x"]
     assert "Connection: close" in lines(made, keep_alive=False)
@@ -58,6 +59,10 @@ def test_the_hosts_headers_do_not_replace_the_functions():
         [("X-A", "a\r\nEvil: 1")],
         [("X-A", "a\nb")],
         [("X-A", "a\0b")],
+        [("X-A", "a\rb")],
+        [("X-A", "a\x0bb")],
+        [("X-A", "a\x7fb")],
+        [("X-A", "\x1b[2J")],
         [("X A", "a")],
         [("X-A\r\nEvil", "a")],
         [("", "a")],
@@ -96,3 +101,29 @@ def test_an_unknown_status_is_passed_on():
         "HTTP/1.1 299 Unknown",
         "X: ??",
     ]
+
+
+def test_a_tab_is_no_control_character():
+    """The one that a value may hold."""
+    assert lines(reply.from_function(200, [("X-A", "a\tb")], b""))[1] == "X-A: a\tb"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("X\0" * 30_000, "v"), ("\r\n" * 600, "v"), ("x" * 60_000, "v"), ("X", "\0" * 60_000)],
+)
+def test_a_refusal_does_not_quote_what_is_long(header: tuple[str, str]):
+    """It stands in two logs; what is over the limit is not even searched."""
+    with pytest.raises(BadReplyError) as refused:
+        reply.from_function(200, [header], b"")
+    assert ("bytes; the limit is 32768" in str(refused.value)) is (sum(map(len, header)) > 32768)
+    assert len(str(refused.value)) < 600
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("size", [0, 3, 100_000])
+def test_reset_content_has_none(size: int):
+    """205 has a length, which is 0, and nothing is written after it."""
+    made = reply.from_function(205, [], b"x" * size)
+    assert not made.apart
+    assert lines(made) == ["HTTP/1.1 205 Reset Content", "Content-Length: 0", ""]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from real.apps import Notebook
 from real.platform import ROOT, Platform
 
 StartPlatform = Callable[..., Platform]
@@ -48,3 +49,10 @@ def samples(site: Path) -> Path:
     """The site, filled with the sample app."""
     shutil.copytree(ROOT / "functions", site, dirs_exist_ok=True)
     return site
+
+
+@pytest.fixture
+def notebook() -> Iterator[Notebook]:
+    """An empty notebook, open for the length of a test."""
+    with Notebook() as open_one:
+        yield open_one

@@ -16,7 +16,7 @@ from sandbox.call import Call, encode_call
 from sandbox.drain import Drain
 from sandbox.launchers import Launchers
 from sandbox.output import Stream
-from sandbox.spec import SandboxSpec
+from sandbox.spec import Mount, SandboxSpec
 from sandbox.worker import Worker
 from sandbox.zygote import Bound, Zygote
 
@@ -75,6 +75,27 @@ def alive(pid: int) -> bool:
             return stat.read().rpartition(b")")[2].split()[0] != b"Z"
     except FileNotFoundError:
         return False
+
+
+def inside(pid: int) -> int:
+    """Return the number that a process, named by the host's number, has in its own sandbox."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
+        return int(next(line for line in status if line.startswith("NSpid:")).split()[-1])
+
+
+def room_of(pid: int) -> int:
+    """Return what tells the sandbox of a process, named by the host's number, from all others."""
+    return os.stat(f"/proc/{pid}/ns/pid").st_ino
+
+
+def inhabitants(room: int) -> dict[int, int]:
+    """Return the living processes of a sandbox: their numbers inside -> the host's numbers."""
+    found = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, StopIteration):
+            if room_of(int(entry)) == room and alive(int(entry)):
+                found[inside(int(entry))] = int(entry)
+    return found
 
 
 async def until(condition: Any, what: str = "the condition") -> None:
@@ -145,7 +166,9 @@ async def bound_zygote(
     """Write one function `f` and return a zygote that has imported it."""
     (app / "f").mkdir(exist_ok=True)
     (app / "f" / "__init__.py").write_text(code)
-    spec = SandboxSpec(name="f", cwd=str(app), env={"PATH": "/usr/bin:/bin"})
+    app.chmod(0o777)  # the sandbox's user writes its marks there
+    mounts = (Mount.at(app, writable=True),)
+    spec = SandboxSpec(name="f", cwd=str(app), env={"PATH": "/usr/bin:/bin"}, mounts=mounts)
     zygote = await both.zygote(spec, Lines(), preload=preload)
     bind = {
         "root": str(app),

@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 import textwrap
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from job_fakes import lines, make_job
+from real.processes import running
 from real.sandboxes import WAIT_S, alive, launchers, until
 
 from sandbox.cpu_time import tree_ticks
@@ -92,11 +95,12 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     folders = JobFolders(tmp_path / "home")
     store = MemoryStore()
     async with launchers() as launcher, asyncio.TaskGroup() as group:
+        shared: dict[str, Any] = {"instance": "a1b2c3d4", "users": launcher.users}
         bench = Bench(
             tmp_path,
             folders,
-            TriggeredJobs(launcher, store, folders, instance="a1b2c3d4"),
-            ContinuousJobs(launcher, store, folders, instance="a1b2c3d4"),
+            TriggeredJobs(launcher, store, folders, **shared),
+            ContinuousJobs(launcher, store, folders, **shared),
         )
         bench.triggered.on_finished.append(bench.finished.put_nowait)
         bench.continuous.on_status.append(
@@ -110,6 +114,12 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         yield bench
         await asyncio.gather(bench.triggered.drain(0.2), bench.continuous.drain(0.2))
         await asyncio.gather(*serving)
+
+
+@pytest.fixture
+def nap() -> str:
+    """How long a child is to sleep: long, and of a length that nobody else sleeps."""
+    return f"300.{uuid.uuid4().int % 10**9:09}"
 
 
 class TestTriggered:
@@ -153,11 +163,11 @@ class TestTriggered:
         live = bench.job(JobKind.TRIGGERED, "run.sh", text).live_folder
         assert [path.name for path in live.iterdir()] == ["run.sh"]
 
-    async def test_what_a_job_leaves_behind_ends_with_it(self, bench):
+    async def test_what_a_job_leaves_behind_ends_with_it(self, bench, nap):
         """The life of the run is the life of its script, daemons included."""
-        log = await bench.run("run.sh", "setsid sleep 300 >/dev/null 2>&1 &\necho pid $!")
-        pid = int(next(line for line in log if "pid" in line).split()[-1])
-        assert not alive(pid)
+        script = f"setsid sleep {nap} >/dev/null 2>&1 &\nkill -0 $! && echo it lives"
+        assert "INFO] it lives" in await bench.run("run.sh", script)
+        assert not running(nap)
         assert bench.last.state is RunState.SUCCESS
 
     async def test_a_job_that_reads_its_input_finds_none(self, bench):
@@ -172,22 +182,20 @@ class TestTriggered:
         assert log[-2:] == ["INFO] last words", "SYS INFO] Status changed to Success"]
         assert bench.last.state is RunState.SUCCESS
 
-    async def test_cancel_ends_a_job_that_does_not_listen(self, bench):
+    async def test_cancel_ends_a_job_that_does_not_listen(self, bench, nap):
         """SIGTERM is ignored, SIGKILL is not; the child goes as well."""
         job = bench.job(
             JobKind.TRIGGERED,
             "run.sh",
-            "trap '' TERM; sleep 300 & echo child $!; while :; do wait; done",
+            f"trap '' TERM; sleep {nap} & while :; do wait; done",
             stopping_wait_s=0.2,
         )
         run = await bench.triggered.start(job, trigger="test")
-        path = bench.folders.output_log(job, run.public_id)
-        await until(lambda: any("child" in line for line in lines(path)))
+        await until(lambda: running(nap), "the child")
         await bench.triggered.cancel(job, run.public_id)
-        log = await bench.ended(job)
-        child = int(next(line for line in log if "child" in line).split()[-1])
+        await bench.ended(job)
         assert bench.last.state is RunState.CANCELLED
-        assert not alive(child)
+        assert not running(nap)
 
     async def test_a_hung_job_is_aborted_and_a_busy_one_is_not(self, bench):
         """Silence with processor time is work, silence without is not."""
@@ -242,19 +250,19 @@ class TestContinuous:
             "SYS INFO] Status changed to Stopped",
         ]
 
-    async def test_a_job_that_does_not_listen_is_killed_with_its_children(self, bench):
+    async def test_a_job_that_does_not_listen_is_killed_with_its_children(self, bench, nap):
         """After its grace."""
         job = await bench.keep(
             "run.sh",
-            "trap '' TERM; sleep 300 & echo child $!; echo ready; while :; do wait; done",
+            f"trap '' TERM; sleep {nap} & echo ready; while :; do wait; done",
             stopping_wait_s=0.2,
         )
+        await until(lambda: running(nap), "the child")
         await bench.continuous.stop("job")
         await bench.reached("job", S.STOPPED)
         log = bench.log(bench.folders.job_log(job))
         assert "SYS INFO] WebJob process was aborted" in log
-        child = int(next(line for line in log if "child" in line).split()[-1])
-        assert not alive(child)
+        assert not running(nap)
 
     async def test_the_passthrough_port_can_be_listened_on(self, bench):
         """What WEBJOBS_PORT says is free for the job."""

@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from real.sandboxes import Lines, alive, launchers, shell, until
+from real.sandboxes import Lines, alive, inhabitants, launchers, room_of, shell, until
 
 from sandbox.errors import SpawnFailedError
 from sandbox.spec import ResourceLimits, SandboxSpec
@@ -49,11 +49,12 @@ async def test_the_tree_ends_with_the_program_also_its_daemons() -> None:
     """Processes in sessions of their own are gone when the run is over."""
     sink = Lines()
     async with launchers() as both:
-        process = await both.run(shell(DAEMONS), sink)
+        process = await both.run(shell(f"{DAEMONS}\nsleep 0.5"), sink)
+        await until(lambda: sink.out.count("\n") == 3, "the daemons")
+        room = room_of(process.pid)
+        assert {int(line) for line in sink.out.split()} <= inhabitants(room).keys()
         assert (await process.wait()).ok
-        pids = [int(line) for line in sink.out.split()]
-        assert len(pids) == 3
-        assert not any(alive(pid) for pid in pids)
+        await until(lambda: not inhabitants(room), "the end of all")
 
 
 async def test_terminate_reaches_every_process_and_kill_ends_what_ignores_it() -> None:
@@ -64,10 +65,11 @@ async def test_terminate_reaches_every_process_and_kill_ends_what_ignores_it() -
         process = await both.run(shell(script), sink)
         await until(lambda: sink.out != "", "the first line")
         process.terminate()
-        assert alive(process.pid)
+        room = room_of(process.pid)
+        assert int(sink.out.split()[0]) in inhabitants(room)
         exit_ = await process.kill()
         assert exit_.signal == signal.SIGKILL or exit_.code is not None
-        assert not alive(int(sink.out.split()[0]))
+        await until(lambda: not inhabitants(room), "the end of all")
 
 
 async def test_an_init_that_is_killed_takes_its_tree_with_it() -> None:
@@ -76,13 +78,12 @@ async def test_an_init_that_is_killed_takes_its_tree_with_it() -> None:
     async with launchers() as both:
         process = await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
         await until(lambda: sink.out != "", "the daemon's pid")
-        with open(f"/proc/{process.pid}/stat") as stat:
-            init = int(stat.read().rpartition(")")[2].split()[1])
-        os.kill(init, signal.SIGKILL)
+        room = room_of(process.pid)
+        assert int(sink.out) in inhabitants(room)
+        os.kill(inhabitants(room)[1], signal.SIGKILL)
         exit_ = await process.wait()
-        assert exit_ == (None, None)
-        await until(lambda: not alive(process.pid), "the program's end")
-        await until(lambda: not alive(int(sink.out)), "the daemon's end")
+        assert exit_.vanished
+        await until(lambda: not inhabitants(room), "the end of all")
 
 
 async def test_sandboxes_outlive_their_launcher_and_new_ones_come() -> None:
@@ -139,7 +140,9 @@ async def test_nothing_is_left_when_the_launchers_end() -> None:
     """Programs still running when the platform stops are gone with it."""
     sink = Lines()
     async with launchers() as both:
-        await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
+        process = await both.run(shell("setsid sleep 300 & echo $!; sleep 300"), sink)
         await until(lambda: sink.out != "", "the daemon's pid")
-        launcher = both.preloaded.pid
+        launcher, room = both.preloaded.pid, room_of(process.pid)
+        assert int(sink.out) in inhabitants(room)
     assert not alive(launcher)
+    await until(lambda: not inhabitants(room), "the end of all")

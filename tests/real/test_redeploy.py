@@ -152,10 +152,10 @@ def test_a_site_that_broke_while_the_platform_was_down(two_files: Path, start_pl
 def test_a_site_that_changed_while_the_platform_was_down(two_files: Path, start_platform) -> None:
     """A good change goes live at the start; without one the restart is no deployment."""
     site = two_files.parent.parent
-    told = site.with_name("told")
-    job = "echo {} >> {}; sleep 99"
-    apps.job(site, "continuous", "mail", "run.sh", job.format("old", told))
+    job = "echo {} >> $WEBJOBS_DATA_PATH/told; sleep 99"
+    apps.job(site, "continuous", "mail", "run.sh", job.format("old"))
     platform = start_platform()
+    told = platform.home / "data/jobs/continuous/mail/told"
     platform.wait_until(told.exists)
     live = platform.v1("/deployments")["items"]
     platform.restart()
@@ -164,7 +164,7 @@ def test_a_site_that_changed_while_the_platform_was_down(two_files: Path, start_
     platform.stop()
     told.unlink()
     two_files.write_text(TWO_FILES.replace("v1", "v5"))
-    apps.job(site, "continuous", "mail", "run.sh", job.format("new", told))
+    apps.job(site, "continuous", "mail", "run.sh", job.format("new"))
     platform.start()
     assert platform.get("/api/two").text == "v5 v1"
     newest = platform.v1("/deployments")["items"][0]

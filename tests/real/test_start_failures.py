@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 from real import apps
 from real.platform import Platform
-from real.processes import parent
+from real.processes import name, outside, parent
 
 pytestmark = [pytest.mark.real, pytest.mark.core]
 
 EXITS = "import os\nos._exit(3)\ndef main(req): return 'x'\n"
 GOOD = "def main(req): return 'good'\n"
-# The thread makes workers import by themselves; the mark counts how often one did.
+# The thread makes workers import by themselves; each notes that it does, and ends.
 LATE = """
 import os, threading, time
-with open("{mark}", "a") as mark:
-    mark.write("x")
-if os.path.getsize("{mark}") > 1:
-    os._exit(4)
+with open(f"/proc/{os.getppid()}/comm") as comm:
+    if comm.read().strip() == "taak-zygote":
+        note("import")
+        os._exit(4)
 threading.Thread(target=time.sleep, args=(300,), daemon=True).start()
 def main(req): return "x"
 """
@@ -51,9 +51,10 @@ def test_code_that_ends_the_process_at_import_is_the_functions_error(
     apps.function(site, "other", GOOD)
     platform: Platform = start_platform()
     reason = "the process ended while it imported the function's code (exit code 3)"
-    assert any("exits" in line and "ERROR  the process" in line for line in platform.lines), (
-        platform.told()
-    )
+    row = [line for line in platform.lines if line.split()[:2] == ["exits", "http"]]
+    assert len(row) == 1, platform.told()
+    assert " ERROR " in row[0]
+    assert reason in row[0]
     for _ in range(10):
         shape = platform.v1("/functions/exits")
         assert (shape["state"], shape["reason"]) == ("error", reason)
@@ -68,24 +69,24 @@ def test_code_that_ends_the_process_at_import_is_the_functions_error(
 
 
 def test_workers_that_end_at_import_are_no_fork_storm(
-    site: Path, start_platform, tmp_path: Path
+    site: Path, start_platform, notebook: apps.Notebook
 ) -> None:
     """A few attempts, with pauses; the calls get their 500 with the reason in the log."""
-    mark = tmp_path / "imports"
-    apps.function(site, "late", LATE.format(mark=mark))
+    apps.function(site, "late", notebook.code + LATE, notebook.taak)
     platform: Platform = start_platform()
     shape = platform.v1("/functions/late")
     assert shape["state"] == "error"
     assert "a worker ended before its first call: exit code 4" in shape["reason"]
-    before = mark.stat().st_size
+    before = len(notebook.notes)
+    assert before > 0
     began = time.monotonic()
     while time.monotonic() - began < 2:
         assert platform.get("/api/late").status == 500
-    assert mark.stat().st_size - before <= 8
+    assert len(notebook.notes) - before <= 8
     assert any("exit code 4" in text for text in texts(platform, "late"))
 
 
-def test_an_init_is_only_mourned_when_it_was_killed(site: Path, start_platform, tmp_path) -> None:
+def test_an_init_is_only_mourned_when_it_was_killed(site: Path, start_platform) -> None:
     """Nothing is said of an orderly stop, a redeploy or code that ends at import."""
     apps.function(site, "exits", EXITS)
     code = apps.function(site, "changes", GOOD)
@@ -100,8 +101,9 @@ def test_an_init_is_only_mourned_when_it_was_killed(site: Path, start_platform, 
     assert platform.stop() == 0
     assert not any("was killed" in line for line in platform.lines), platform.told()
     platform.start()
-    worker = int(platform.get("/api/good0").text.split()[0])
-    os.kill(parent(parent(worker)), 9)
+    init = parent(parent(outside(platform.get("/api/good0").text.split()[0])))
+    assert name(init) == "taak-init"
+    os.kill(init, 9)
     platform.wait_until(lambda: any("was killed" in line for line in platform.lines))
     assert platform.get("/api/good0").status == 200
     assert platform.stop() == 0

@@ -15,42 +15,44 @@ from typing import Any
 
 import pytest
 from real import apps
+from real.apps import Notebook
 from real.platform import Platform
 
 pytestmark = [pytest.mark.real]
 
-#: Writes a line when it begins and one when it ends.
+#: Notes when it begins and when it ends.
 NOTES = """
 import json, time
 
 def main(timer):
-    note("begin", timer.past_due, timer.schedule_status)
+    tell("begin", timer.past_due, timer.schedule_status)
     time.sleep(SECONDS)
-    note("end")
+    tell("end")
     LAST
 
-def note(*what):
-    with open("FILE", "a") as file:
-        file.write(json.dumps([time.time(), *what]) + "\\n")
+def tell(*what):
+    note(json.dumps(["NAME", time.time(), *what]))
 """
-HOURLY = "0 0 * * * *"
+#: Once an hour, half an hour away from now: no test meets a tick that it has not asked for.
+MINUTE = (datetime.now(UTC) + timedelta(minutes=30)).minute
+HOURLY = f"0 {MINUTE} * * * *"
 
 
 class Notes:
-    """What a timer function has written."""
+    """What a timer function has noted."""
 
-    def __init__(self, site: Path, name: str, schedule: str, **trigger: Any) -> None:
-        self._file = site.parent / f"{name}.notes"
-        code = NOTES.replace("SECONDS", str(trigger.pop("seconds", 0)))
-        code = code.replace("LAST", trigger.pop("last", "pass")).replace("FILE", str(self._file))
-        apps.timer(site, name, code, schedule, **trigger)
+    def __init__(
+        self, notebook: Notebook, site: Path, name: str, schedule: str, **trigger: Any
+    ) -> None:
+        self._notebook, self._name = notebook, name
+        code = NOTES.replace("SECONDS", str(trigger.pop("seconds", 0))).replace("NAME", name)
+        code = notebook.code + code.replace("LAST", trigger.pop("last", "pass"))
+        apps.timer(site, name, code, schedule, notebook.taak, **trigger)
 
     def all(self, what: str) -> list[list[Any]]:
         """Return the notes of one kind."""
-        if not self._file.exists():
-            return []
-        lines = self._file.read_text().splitlines()
-        return [note for note in map(json.loads, lines) if note[1] == what]
+        notes = map(json.loads, list(self._notebook.notes))
+        return [note for name, *note in notes if name == self._name and note[1] == what]
 
     def begun(self) -> int:
         """Return how often it has begun."""
@@ -69,7 +71,8 @@ def let_hours_pass(platform: Platform, name: str, hours: int = 3) -> datetime:
     Returns the tick that is due since.
     """
     last = datetime.now(UTC) - timedelta(hours=hours)
-    due = last.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    due = last.replace(minute=MINUTE, second=0, microsecond=0)
+    due += timedelta(hours=due <= last)
     status = {
         "Last": "0001-01-01T00:00:00",
         "Next": due.isoformat(),
@@ -87,18 +90,18 @@ def runs_of(platform: Platform, name: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda run: run["id"])
 
 
-def test_schedules_of_all_kinds(site: Path, start_platform: Any) -> None:
+def test_schedules_of_all_kinds(site: Path, notebook: Notebook, start_platform: Any) -> None:
     """functions.md 8: six and five fields, spans, settings, a zone; what is wrong says why."""
     (site / "host.json").write_text('{"version": "2.0"}')
     values = {"EVERY_SECOND": "* * * * * *", "WEBSITE_TIME_ZONE": "W. Europe Standard Time"}
     local = {"IsEncrypted": False, "Values": values}
     (site / "local.settings.json").write_text(json.dumps(local))
-    setting = Notes(site, "setting", "%EVERY_SECOND%")
+    setting = Notes(notebook, site, "setting", "%EVERY_SECOND%")
     for name, text in {
         "six": "0 30 9 * * Mon-Fri", "five": "30 9 * * *", "span": "02:00:00", "four": "* * * *",
         "unset": "%NOBODY%",
     }.items():  # fmt: skip
-        Notes(site, name, text)
+        Notes(notebook, site, name, text)
     platform = start_platform()
     shown = {each["name"]: each for each in platform.v1("/functions")["items"]}
     assert shown["six"]["canonical"] == "0 30 9 * * 1-5"
@@ -112,10 +115,12 @@ def test_schedules_of_all_kinds(site: Path, start_platform: Any) -> None:
     platform.wait_until(lambda: setting.begun() >= 2, what="the setting's timer fires")
 
 
-def test_runs_never_overlap_and_a_failure_stops_nothing(site: Path, start_platform: Any) -> None:
+def test_runs_never_overlap_and_a_failure_stops_nothing(
+    site: Path, notebook: Notebook, start_platform: Any
+) -> None:
     """functions.md 8: longer than its interval means at once and not twice; next tick as usual."""
-    long = Notes(site, "long", "* * * * * *", seconds=1.3)
-    raises = Notes(site, "raises", "* * * * * *", last="raise ValueError('boom')")
+    long = Notes(notebook, site, "long", "* * * * * *", seconds=1.3)
+    raises = Notes(notebook, site, "raises", "* * * * * *", last="raise ValueError('boom')")
     platform = start_platform()
     platform.wait_until(lambda: long.begun() >= 3 and raises.begun() >= 3, what="three runs each")
     begins, ends = long.all("begin"), long.all("end")
@@ -129,11 +134,13 @@ def test_runs_never_overlap_and_a_failure_stops_nothing(site: Path, start_platfo
 
 
 @pytest.mark.core
-def test_what_was_missed_is_made_good_once(site: Path, start_platform: Any) -> None:
+def test_what_was_missed_is_made_good_once(
+    site: Path, notebook: Notebook, start_platform: Any
+) -> None:
     """functions.md 8, sandbox.md D4: one run with IsPastDue, whatever was missed; else none."""
-    late = Notes(site, "late", HOURLY)
-    eager = Notes(site, "eager", HOURLY, runOnStartup=True)
-    careless = Notes(site, "careless", HOURLY, useMonitor=False)
+    late = Notes(notebook, site, "late", HOURLY)
+    eager = Notes(notebook, site, "eager", HOURLY, runOnStartup=True)
+    careless = Notes(notebook, site, "careless", HOURLY, useMonitor=False)
     platform = start_platform()
     platform.wait_until(lambda: len(eager.all("end")) == 1, what="runOnStartup")
     platform.wait_until(lambda: runs_of(platform, "eager")[0]["state"] == "success", what="its end")
@@ -156,10 +163,12 @@ def test_what_was_missed_is_made_good_once(site: Path, start_platform: Any) -> N
 
 
 @pytest.mark.core
-def test_a_tick_that_a_kill_cut_off_is_seen_and_run_again(site: Path, start_platform: Any) -> None:
+def test_a_tick_that_a_kill_cut_off_is_seen_and_run_again(
+    site: Path, notebook: Notebook, start_platform: Any
+) -> None:
     """sandbox.md D2, D3, D4: recorded once, begun at least once, the cut run closed as aborted."""
-    notes = Notes(site, "cut", HOURLY, seconds=1)
-    blind = Notes(site, "blind", "* * * * * *", seconds=60)
+    notes = Notes(notebook, site, "cut", HOURLY, seconds=1)
+    blind = Notes(notebook, site, "blind", "* * * * * *", seconds=60)
     platform = start_platform()
     platform.kill()
     let_hours_pass(platform, "cut")
@@ -182,9 +191,11 @@ def test_a_tick_that_a_kill_cut_off_is_seen_and_run_again(site: Path, start_plat
     assert found.count(("fired",)) == 1
 
 
-def test_an_orderly_stop_waits_for_a_run_and_records_it(site: Path, start_platform: Any) -> None:
+def test_an_orderly_stop_waits_for_a_run_and_records_it(
+    site: Path, notebook: Notebook, start_platform: Any
+) -> None:
     """sandbox.md D10: timers first, then what runs ends; nothing is cut off or comes again."""
-    notes = Notes(site, "tick", "* * * * * *", seconds=1)
+    notes = Notes(notebook, site, "tick", "* * * * * *", seconds=1)
     platform = start_platform()
     platform.wait_until(lambda: notes.begun() == 1, what="a run")
     assert platform.stop() == 0

@@ -52,16 +52,17 @@ async def in_store(platform: Platform, step: Any, *given: Any) -> Any:
         return await step(store, *given)
 
 
-def test_kill_and_restart_joins_again(site, tmp_path, start_platform) -> None:
+def test_kill_and_restart_joins_again(site, start_platform) -> None:
     """Kill -9 in mid-run: a new epoch, runs closed, leases free, lost work ready, jobs start."""
-    mark = tmp_path / "began"
-    apps.job(site, "triggered", "long", "run.sh", f"touch {mark}; exec sleep 60\n")
+    script = "touch $WEBJOBS_DATA_PATH/began; exec sleep 60\n"
+    apps.job(site, "triggered", "long", "run.sh", script)
     apps.job(site, "continuous", "one", "run.sh", "exec sleep 1000\n", is_singleton=True)
     platform = start_platform()
     instance = platform.v1("/status")["instance"]
     epoch, seen_at = member(platform)
     platform.wait_until(lambda: member(platform)[1] > seen_at, what="a heartbeat")
     run = platform.v1("/jobs/triggered/long/run", {})
+    mark = platform.home / "data/jobs/triggered/long/began"
     platform.wait_until(mark.exists, what="the run's begin")
     platform.wait_until(lambda: platform.job("one")["state"] == "Running", what="the job")
     assert rows(platform, "SELECT count(*) FROM leases WHERE owner <> ''") != [(0,)]

@@ -14,8 +14,11 @@ from real.sandboxes import (
     answer,
     bound_zygote,
     call,
+    inhabitants,
+    inside,
     launchers,
     ready_worker,
+    room_of,
     until,
 )
 
@@ -87,7 +90,7 @@ async def test_a_call_runs_user_code_in_another_process(tmp_path: Path) -> None:
         assert bound.errors == {"f": None}
         assert bound.unforkable == []
         worker, _ = await ready_worker(zygote)
-        assert await answer(call(worker, name="Ada")) == f"{worker.pid} Ada"
+        assert await answer(call(worker, name="Ada")) == f"{inside(worker.pid)} Ada"
         zygote.kill()
         await zygote.ended
         assert not alive(worker.pid)
@@ -173,7 +176,7 @@ async def test_a_worker_killed_while_idle_is_noticed_at_once(tmp_path: Path) -> 
             assert await watcher.is_gone == []
         assert worker.state is WorkerState.GONE
         other, _ = await ready_worker(zygote)
-        assert (await answer(call(other))).startswith(str(other.pid))
+        assert (await answer(call(other))).startswith(str(inside(other.pid)))
 
 
 async def test_a_recall_brings_back_what_waits_behind_a_slow_call(tmp_path: Path) -> None:
@@ -189,9 +192,9 @@ async def test_a_recall_brings_back_what_waits_behind_a_slow_call(tmp_path: Path
         assert not worker.usable
         await until(lambda: watcher.returns, "the recall")
         assert watcher.returns == [behind]
-        assert await answer(slow) == f"{worker.pid} slow"
+        assert await answer(slow) == f"{inside(worker.pid)} slow"
         assert worker.usable
-        assert await answer(call(worker, name="next")) == f"{worker.pid} next"
+        assert await answer(call(worker, name="next")) == f"{inside(worker.pid)} next"
         assert not any(made.answered for made in behind)
 
 
@@ -248,13 +251,13 @@ async def test_finished_answers_do_not_wait_for_a_slow_call_behind_them(tmp_path
         await until(mark.exists, "the slow call")
         worker.recall()
         for i, made in enumerate(before):
-            assert await answer(made) == f"{worker.pid} {i}"
+            assert await answer(made) == f"{inside(worker.pid)} {i}"
         await until(lambda: watcher.returns, "the recall")
         assert watcher.returns == [behind]
         assert not slow.answered
         go_on.touch()
-        assert await answer(slow) == f"{worker.pid} slow"
-        assert await answer(call(worker, name="next")) == f"{worker.pid} next"
+        assert await answer(slow) == f"{inside(worker.pid)} slow"
+        assert await answer(call(worker, name="next")) == f"{inside(worker.pid)} next"
 
 
 async def test_a_dead_zygote_does_not_cost_its_workers_their_calls(tmp_path: Path) -> None:
@@ -270,7 +273,7 @@ async def test_a_dead_zygote_does_not_cost_its_workers_their_calls(tmp_path: Pat
         os.kill(zygote.pid, signal.SIGKILL)
         await closed
         assert not zygote.alive
-        assert await answer(made) == f"{worker.pid} x"
+        assert await answer(made) == f"{inside(worker.pid)} x"
         worker.drain()
         async with asyncio.timeout(5):
             await zygote.ended
@@ -344,8 +347,11 @@ async def test_killing_a_worker_ends_what_it_started(tmp_path: Path) -> None:
         mark = tmp_path / "child"
         made = call(worker, mark=str(mark))
         await until(lambda: mark.exists() and mark.read_text(), "the child")
+        room = room_of(worker.pid)
+        assert int(mark.read_text()) in inhabitants(room)
         worker.kill("its time was over")
         with pytest.raises(SandboxDiedError, match="its time was over"):
             await asyncio.wait_for(made.future, 10)
-        await until(lambda: not alive(int(mark.read_text())), "the child's end")
+        child = int(mark.read_text())
+        await until(lambda: child not in inhabitants(room), "the child's end")
         assert zygote.alive

@@ -17,6 +17,33 @@ from sandbox.runtime.worker import _Answers, _is_taken_back
 Pages = tuple[Progress, mmap.mmap]
 
 
+def test_a_worker_cannot_take_the_page_away() -> None:
+    """The host reads it: one that was cut short would end the platform with SIGBUS."""
+    host, fd = Progress.create()
+    for size in (0, 2 * mmap.PAGESIZE):
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, size)
+    os.pwrite(fd, b"\1", 0)  # what it is for goes on
+    assert host.begun == 1
+    os.close(fd)
+    host.close()
+
+
+@pytest.mark.parametrize("offset", [0, 8, 16, 24])
+@pytest.mark.parametrize("lie", [(1 << 64) - 1, (1 << 64) - 2, 1 << 63])
+def test_a_number_that_is_too_large_raises_nothing(offset: int, lie: int) -> None:
+    """It is read at a worker's end as well, which nothing may keep from being told."""
+    host, fd = Progress.create()
+    host.hold(3)
+    os.pwrite(fd, struct.pack("<Q", lie), offset)
+    host.decide()
+    host.hold(4)
+    host.decide()
+    assert host.begun < 1 << 63
+    os.close(fd)
+    host.close()
+
+
 @pytest.fixture
 def pages() -> Iterator[Pages]:
     """The host's view and the worker's."""

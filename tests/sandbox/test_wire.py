@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -90,3 +93,143 @@ def test_text_that_is_not_unicode_survives() -> None:
     """Header bytes that no UTF-8 has cross the wire as surrogates."""
     text = b"\xff\xfe".decode("utf-8", "surrogateescape")
     assert wire.Decoder(100).feed(wire.encode([1, text])) == [[1, text]]
+
+
+# -- what a guest sends
+
+
+def fed(body: bytes, limit: int = wire.MAX_GUEST_FRAME) -> list[list[Any]]:
+    """Return what becomes of one frame of a guest."""
+    return wire.Decoder(limit, hostile=True).feed(frame(body))
+
+
+def row(value: bytes, count: int) -> bytes:
+    """Return a list of so many values."""
+    return b"\xdc" + count.to_bytes(2, "big") + value * count
+
+
+REPLY = b"\x92\x0b"  # a list of a kind and the bomb that follows
+
+
+BOMBS = [
+    (REPLY + row(row(b"\x80", 1024), 20), "more than 16384 values"),
+    (REPLY + row(row(b"\x90", 1024), 20), "more than 16384 values"),
+    (REPLY + row(row(b"\x81\xa0\xc0", 1024), 20), "more than 16384 values"),
+    (REPLY + row(b"\x81\xa0" * 900 + b"\xc0", 40), "more than 16384 values"),
+    (REPLY + row(row(b"\xa2ab", 1024), 20), "more than 16384 values"),
+    (REPLY + row(row(b"\xcb" + b"0" * 8, 1024), 20), "more than 16384 values"),
+    (REPLY + b"\x91" * 20_000 + b"\xc0", "more than 16384 values"),
+    (REPLY + b"\xdd\x00\x98\x96\x80" + b"\xc0" * 20_000, "more than 16384 values"),
+    (REPLY + b"\xdf\x00\x98\x96\x80" + b"\xc0" * 20_000, "more than 16384 values"),
+    (REPLY + b"\xdf\x00\x98\x96\x80", "exceeds max_map_len"),
+    (REPLY + b"\xdd\x00\x98\x96\x80", "exceeds max_array_len"),
+    (REPLY + b"\xdc\x04\x00" * 1000, "incomplete"),
+    (REPLY + b"\xdc\x10\x00" * 1000, "exceeds max_array_len"),
+    (REPLY + b"\xdb\xff\xff\xff\xff", "incomplete"),
+    (REPLY + b"\xdb\x00\x20\x00\x00" + b"x" * (2 << 20), "exceeds max_str_len"),
+    (REPLY + b"\xc6\xff\xff\xff\xff", "incomplete"),
+    (REPLY + b"\xc7\x00\x7f", "extension"),
+    (REPLY + b"x" * 20_000 + b"\xc7\x00\x7f", "extra data"),
+    (REPLY + row(b"\xc7\x00\x7f", 900) + b"x" * 20_000, "extension"),
+    (REPLY + b"\xda\x40\x00" + b"x" * 100, "incomplete"),
+    (REPLY + b"\xc5\x50\x00" + b"x" * 20_000, "cut short"),
+    (REPLY[:1] + b"\xc1", "FormatError"),
+]
+
+
+@pytest.mark.parametrize(("body", "why"), BOMBS)
+def test_a_bomb_is_refused(body: bytes, why: str) -> None:
+    """More than a frame may hold, more than is there, or what no guest of ours sends."""
+    with pytest.raises(wire.WireError, match=why) as refused:
+        fed(body)
+    assert len(str(refused.value)) <= 200
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("body", [body for body, _why in BOMBS])
+def test_a_bomb_is_refused_before_it_is_made(body: bytes) -> None:
+    """What it takes is bounded by what was sent, not by what was claimed."""
+    data = frame(body)
+    decoder = wire.Decoder(wire.MAX_GUEST_FRAME, hostile=True)
+    tracemalloc.start()
+    try:
+        with pytest.raises(wire.WireError):
+            decoder.feed(data)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Lists are made as long as they claim to be: 1024 levels of 1024 pointers at most.
+    assert peak <= 3 * len(data) + (9 << 20), f"{peak} bytes for {len(data)}"
+
+
+def test_a_frame_at_its_bounds_is_taken() -> None:
+    """The pair of the test above: values as many, and lists as long, as they may be."""
+    rows: list[Any] = [["x"] * wire.MAX_GUEST_ARRAY for _ in range(15)]
+    rest = wire.MAX_GUEST_VALUES - 15 * (wire.MAX_GUEST_ARRAY + 1) - 5
+    message = [wire.REPLY, rows, [None] * rest, "y" * wire.MAX_GUEST_TEXT]
+    assert fed(msgpack.packb(message)) == [message]
+    message[2] = [None] * (rest + 1)
+    with pytest.raises(wire.WireError, match="more than 16384 values"):
+        fed(msgpack.packb(message))
+
+
+def test_the_count_reads_every_type_as_msgpack_does() -> None:
+    """A large frame with a value of each head comes through it unharmed."""
+    values: list[Any] = [
+        None, True, False, 0, -1, 127, 128, 1 << 16, 1 << 32, (1 << 64) - 1, -33, -129, -(1 << 15),
+        -(1 << 31), -(1 << 63), 0.5, "", "x" * 31, "x" * 32, "x" * 300, "x" * 70_000, b"",
+        b"x" * 300, b"x" * 70_000, [], [1] * 15, [1] * 16, {}, {"k": 1},
+        {str(n): n for n in range(20)}, [[[[["deep"]]]]],
+    ]  # fmt: skip
+    message = [wire.REPLY, *values]
+    single = msgpack.Packer(use_single_float=True).pack(message)
+    for body in (msgpack.packb(message), single):
+        assert len(body) > wire.MAX_GUEST_VALUES
+        assert fed(body) == [message]
+
+
+@pytest.mark.parametrize("depth", [400, 1000, 1020])
+def test_a_refusal_does_not_quote_what_was_sent(depth: int) -> None:
+    """Neither as deep, which Python cannot write, nor as long: it stands in logs and answers."""
+    nested = b"\x91" * depth + b"\xc0"
+    for decode in (fed, wire.unpack, wire.Decoder(1 << 30).feed):
+        body = REPLY + nested + b"\xff" * 10_000
+        with pytest.raises(wire.WireError) as refused:
+            decode(frame(body) if decode is not wire.unpack and decode is not fed else body)
+        assert len(str(refused.value)) <= 200
+
+
+def test_no_lone_surrogate_comes_from_a_guest() -> None:
+    """Whoever encodes its texts again, as the store does, can."""
+    text = fed(msgpack.packb([1, "a"])[:-1] + b"\xff")[0][1]
+    assert text == "\ufffd"
+    text.encode()
+
+
+def test_a_record_of_a_guest_is_valid_unicode() -> None:
+    """It is shown in JSON and on terminals; what is no value is refused as in a frame."""
+    assert wire.unpack_guest(b"\x91\xa2a\xff") == ["a\ufffd"]
+    for bad in (b"", b"\xc1", b"\x91" * 1000 + b"\xc0\xc0", b"\xc7\x00\x7f"):
+        with pytest.raises(wire.WireError):
+            wire.unpack_guest(bad)
+
+
+def test_a_large_frame_leaves_nothing_behind() -> None:
+    """The packer, which lives as long as the platform, keeps no room for another as large."""
+    tracemalloc.start()
+    try:
+        wire.encode([1, b"x" * (8 << 20)])
+        kept, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1 << 20
+
+
+def test_a_decoder_can_forget_and_be_allowed_more() -> None:
+    """The limit counts from then on; what was half there is dropped."""
+    decoder = wire.Decoder(10, hostile=True)
+    decoder.feed(b"\0\0")
+    decoder.forget()
+    assert not decoder.pending
+    decoder.allow(1000)
+    assert decoder.feed(wire.encode(MESSAGE)) == [MESSAGE]

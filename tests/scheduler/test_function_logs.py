@@ -57,6 +57,14 @@ def test_the_tail_is_the_newest_oldest_first(logs: FunctionLogs) -> None:
     assert logs.tail("nobody", 5) == []
 
 
+def test_a_failure_is_bounded(logs: FunctionLogs) -> None:
+    """Whatever a worker says of it: no line is longer, and no call has more, than may be."""
+    logs.failure("f", ID, "x" * (1 << 20), "\n" * (1 << 20))
+    assert [len(text) for text in texts(logs, 9999)] == [64 << 10, *[0] * 1000]
+    logs.failure("g", ID, "Error", "y" * (1 << 20))
+    assert [len(text) for text in texts(logs, name="g")] == [16, 64 << 10]
+
+
 def test_memory_is_bounded(logs: FunctionLogs) -> None:
     """The newest 2000 lines of a function stay, however much it prints."""
     for n in range(2001):

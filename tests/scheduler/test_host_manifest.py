@@ -62,6 +62,26 @@ def test_everything_it_says(host):
 
 
 @pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        (r'"X-A": "a\r\nEvil: 1"', "customHeaders.X-A: holds a line break"),
+        (r'"X-A": "a\u0000"', "customHeaders.X-A: holds a line break"),
+        ('"X A": "b"', "is no name of a header"),
+        ('"": "b"', "is no name of a header"),
+        ('"Content-Length": 3', "belongs to the connection"),
+        ('"transfer-encoding": "chunked"', "belongs to the connection"),
+    ],
+)
+def test_custom_headers_that_would_break_an_answer(host, header, line):
+    """A header that no answer may hold is a mistake of host.json, and is not sent."""
+    text = f'{{"version": "2.0", "extensions": {{"http": {{"customHeaders": {{{header}}}}}}}}}'
+    manifest = host(text)
+    assert line in "\n".join(told(manifest))
+    assert manifest.host.custom_headers == {}
+    assert not manifest.usable
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         ("{}", 'host.json:1: version: is missing; write "version": "2.0"'),

@@ -152,7 +152,7 @@ async def test_the_sandbox_is_what_the_definition_says(bench: Bench) -> None:
     """The release's folder; the host's variables, over which the app's own win."""
     await bench.live().zygote()
     (zygote,) = bench.made
-    assert (zygote.spec.name, zygote.spec.cwd) == ("app", str(bench.bundle.root))
+    assert (zygote.spec.name, zygote.spec.cwd) == ("function-app", str(bench.bundle.root))
     assert zygote.spec.env == {
         "PATH": "/bin",
         "WEBSITE_SITE_NAME": "theirs",

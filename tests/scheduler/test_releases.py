@@ -43,7 +43,7 @@ def test_a_release_is_a_copy_named_by_its_digest(site, releases, tmp_path):
     release = releases.build(index(site))
     assert release.root == tmp_path / "home/releases" / index(site).digest
     assert (release.root / "f/b.py").read_text() == "B = 1"
-    assert (release.root / "run.sh").stat().st_mode & 0o777 == 0o750
+    assert (release.root / "run.sh").stat().st_mode & 0o777 == 0o755
     assert (release.root / "a.txt").stat().st_mtime_ns == 123456789_000000001
     assert os.readlink(release.root / "link") == "a.txt"
     assert (release.root / "empty").is_dir()

@@ -2,7 +2,8 @@
 # A continuous job: says every five seconds that it lives, and ends in order.
 #
 # It shows both ways in which a job hears that it shall stop: the file named by
-# WEBJOBS_SHUTDOWN_FILE appears, and SIGTERM comes. Kill it (kill -9 PID): it is started again.
+# WEBJOBS_SHUTDOWN_FILE appears, and SIGTERM comes. Kill it (`taak list` tells its pid): it is
+# started again.
 # Stop it: taak stop heartbeat; read it: taak logs heartbeat -f
 
 stopping=
@@ -10,7 +11,7 @@ pause=
 trap 'stopping=yes' TERM INT
 
 seconds=0
-echo "heartbeat starts with pid $$"
+echo "heartbeat starts"
 while [ -z "$stopping" ] && [ ! -e "${WEBJOBS_SHUTDOWN_FILE:-/nowhere}" ]; do
     [ $((seconds % 5)) -eq 0 ] && echo "$(date -u +%H:%M:%S) alive for $seconds s"
     seconds=$((seconds + 1))

@@ -1,6 +1,6 @@
 """A triggered job: reports the disk space of some folders, daily at six or by hand.
 
-    taak trigger report --follow -- --min-free-percent 5 /var /home
+    taak trigger report --follow -- --min-free-percent 5 / /tmp
 
 It shows arguments, the job's data folder that lasts over runs, and a run that fails: an exit code
 other than 0 marks the run as failed, and what it printed is in the run's log.

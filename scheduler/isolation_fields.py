@@ -1,0 +1,65 @@
+"""The keys under "taak" that say what stands around code: read, checked, and told when wrong."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, Final
+
+from sandbox.spec import Level, Network
+from scheduler.isolation import Isolation
+from scheduler.manifest_fields import Fields, shown
+
+ISOLATION_NAMES: Final = tuple(field.name for field in fields(Isolation))
+#: What may be asked for; the rest is what machines fall back to, or comes with a level.
+_LEVELS: Final = {level.value: level for level in (Level.STANDARD, Level.STRICT, Level.TRUSTED)}
+_NETWORKS: Final = {network.value: network for network in (Network.NONE, Network.OUTBOUND)}
+_WHOLE: Final = (
+    "memory_mib", "processes", "open_files", "tmp_mib", "tmp_files", "file_mib", "cpu_s",
+)  # fmt: skip
+#: Below these no Python process starts, so a smaller number can only be a slip; 0 is no limit.
+_AT_LEAST: Final = {"memory_mib": 32, "processes": 4, "open_files": 32, "tmp_files": 16}
+
+
+def read_isolation(taak: Fields, default: Isolation) -> Isolation:
+    """Return what a "taak" object sets, over the app's; what is wrong is noted."""
+    changes: dict[str, Any] = {name: _number(taak, name, default) for name in _WHOLE}
+    return replace(
+        default,
+        sandbox=_choice(taak, "sandbox", _LEVELS, default.sandbox),
+        network=_choice(taak, "network", _NETWORKS, default.network),
+        ports=_ports(taak, default.ports),
+        cpu_cores=taak.number("cpu_cores", default.cpu_cores),
+        **changes,
+    )
+
+
+def _number(taak: Fields, name: str, default: Isolation) -> int:
+    usual: int = getattr(default, name)
+    number = taak.whole(name, usual)
+    least = _AT_LEAST.get(name, 0)
+    if 0 < number < least:
+        taak.complain(f"must be 0 (no limit) or at least {least}, not {number}", name)
+        return usual
+    return number
+
+
+def _choice(taak: Fields, name: str, values: dict[str, Any], default: Any) -> Any:
+    raw = taak.raw(name)
+    if raw is None:
+        return default
+    chosen = values.get(raw.strip().casefold()) if isinstance(raw, str) else None
+    if chosen is None:
+        taak.complain(f"must be one of {', '.join(map(shown, values))}, not {shown(raw)}", name)
+        return default
+    return chosen
+
+
+def _ports(taak: Fields, default: tuple[int, ...]) -> tuple[int, ...]:
+    if taak.raw("ports") is None:
+        return default
+    ports = taak.items("ports")
+    for port in ports:
+        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+            taak.complain(f"must be TCP ports from 1 to 65535, not {shown(port)}", "ports")
+            return default
+    return tuple(ports)
