@@ -1,15 +1,18 @@
 """The yardstick: a bare aiohttp Application on uvloop, access log off, five bytes of answer.
 
-Prints its URL when it listens, and ends when its standard input does.
+    python benchmarks/bare_server.py PORT
+
+`/` answers without looking at a body, `/echo` gives it back.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import uvloop
 from aiohttp import web
+
+_MAX_BODY = 100 << 20
 
 
 async def hello(_request: web.Request) -> web.Response:
@@ -17,19 +20,19 @@ async def hello(_request: web.Request) -> web.Response:
     return web.Response(text="hello")
 
 
-async def main() -> None:
-    """Serve until the parent closes the pipe."""
-    app = web.Application()
-    app.router.add_get("/", hello)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    print(f"http://{host}:{port}/", flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await runner.cleanup()
+async def echo(request: web.Request) -> web.Response:
+    """Answer the body."""
+    return web.Response(body=await request.read())
+
+
+def main() -> None:
+    """Serve until a signal ends it."""
+    uvloop.install()
+    app = web.Application(client_max_size=_MAX_BODY)
+    app.router.add_route("*", "/", hello)
+    app.router.add_post("/echo", echo)
+    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    main()

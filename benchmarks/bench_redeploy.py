@@ -6,24 +6,22 @@ import statistics
 import time
 
 from figure import Figure, quantile
+from findings import Findings
 from scene import Platform, http_function, platform_on, workshop
 
 CODE = "def main(req):\n    return 'version {}'\n"
 
 
-def measure(*, quick: bool = False) -> list[Figure]:
-    """Measure one function alone, and one of many."""
-    saves = 4 if quick else 15
-    others = 5 if quick else 20
-    figures: list[Figure] = []
-    for count in (1, others):
+def measure(findings: Findings) -> None:
+    """Measure one function alone, and one of some."""
+    saves = 4 if findings.quick else 15
+    for count in (1, 5 if findings.quick else 20):
         with workshop() as folder:
             for number in range(count):
                 http_function(folder / "site", f"f{number}", CODE.format(0))
             with platform_on(folder) as platform:
-                results = [_save_and_see(platform, n) for n in range(1, saves + 1)]
-        figures += _figures(f"redeploy.1_of_{count}", results)
-    return figures
+                results = [save_and_see(platform, n) for n in range(1, saves + 1)]
+        findings.add(_figures(f"redeploy.1_of_{count}", results))
 
 
 def _figures(name: str, results: list[tuple[float, int, int]]) -> list[Figure]:
@@ -38,7 +36,7 @@ def _figures(name: str, results: list[tuple[float, int, int]]) -> list[Figure]:
     ]
 
 
-def _save_and_see(platform: Platform, version: int) -> tuple[float, int, int]:
+def save_and_see(platform: Platform, version: int) -> tuple[float, int, int]:
     """Return the time until the new text is served, with the calls made and those that failed."""
     file = platform.site / "f0" / "__init__.py"
     wanted = f"version {version}"

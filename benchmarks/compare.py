@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from figure import OUT
+from document import OUT
 
 
 def main() -> int:

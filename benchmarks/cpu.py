@@ -1,8 +1,10 @@
-"""CPU time of a process and everything below it, from /proc."""
+"""Processor time of a process and everything below it, from /proc; and which cores it may use."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -24,6 +26,28 @@ def descendants(root: int, table: dict[int, tuple[int, list[int]]] | None = None
         found |= more
         grown = bool(more)
     return found
+
+
+@contextmanager
+def on_core(core: int, roots: Iterable[int]) -> Iterator[None]:
+    """Keep these trees on one core; what they start meanwhile stays there, too."""
+    before: dict[int, set[int]] = {}
+    for thread in (t for root in roots for pid in descendants(root) for t in _threads(pid)):
+        with suppress(OSError):  # it ended meanwhile
+            before[thread] = os.sched_getaffinity(thread)
+            os.sched_setaffinity(thread, {core})
+    try:
+        yield
+    finally:
+        for thread, cores in before.items():
+            with suppress(OSError):
+                os.sched_setaffinity(thread, cores)
+
+
+def _threads(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    return []
 
 
 def _processes() -> dict[int, tuple[int, list[int]]]:

@@ -1,20 +1,13 @@
-"""What a benchmark yields: named figures, a table for people and a document for later runs.
+"""What a benchmark yields: named figures, and their table for people.
 
 Absolute values move with the machine; compare only figures of one run, or ratios between runs.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-
-OUT = Path(__file__).resolve().parent / "out"
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -55,22 +48,3 @@ def table(figures: Sequence[Figure]) -> str:
         f"{name:<{widths[0]}}  {value:>{widths[1]}} {unit:<{widths[2]}}  {note}".rstrip()
         for name, value, unit, note in rows
     )
-
-
-def keep(figures: Sequence[Figure]) -> Path:
-    """Write the figures with the circumstances to benchmarks/out, and as latest.json."""
-    now = datetime.now(UTC)
-    document = {
-        "at": now.isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-        "cores": os.cpu_count(),
-        "load_1min": os.getloadavg()[0],
-        "figures": [asdict(figure) for figure in figures],
-    }
-    OUT.mkdir(exist_ok=True)
-    text = json.dumps(document, indent=1) + "\n"
-    file = OUT / f"{now:%Y%m%d-%H%M%S}.json"
-    file.write_text(text)
-    (OUT / "latest.json").write_text(text)
-    return file

@@ -1,23 +1,38 @@
 """A bounded load on one loopback address: wrk if it is installed, else a process of our own.
 
-python benchmarks/load.py URL CONNECTIONS SECONDS      prints one JSON line
+Our own is there so that a first look needs nothing; it is slower than most servers, so that figures
+made with it say little about throughput. The results page is made with wrk only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from figure import quantile
 
 _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
+_POST = Path(__file__).parent / "post.lua"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked for, again and again: a GET, or a POST if there is a body."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,19 +56,50 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "own load process"
 
 
-def put_load(url: str, connections: int, seconds: int = 1) -> Load:
-    """Send GETs over so many kept connections for so many seconds."""
-    assert urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost"), "loopback only"
+def lacking() -> str:
+    """Return what to do for figures that count; empty if nothing."""
     if generator() == "wrk":
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
-        return parse_wrk(_output(command, seconds))
-    command = [sys.executable, __file__, url, str(connections), str(seconds)]
-    return Load(**json.loads(_output(command, seconds)))
+        return ""
+    return (
+        "wrk is not installed (apt-get install wrk): a load process in Python stands in for it, "
+        "and is the limit of most figures of throughput"
+    )
+
+
+def put_load(target: Target, connections: int, seconds: int = 1, core: int | None = None) -> Load:
+    """Send requests over so many kept connections for so many seconds, from one core if asked."""
+    assert urlsplit(target.url).hostname in ("127.0.0.1", "::1", "localhost"), "loopback only"
+    with _children_on(core):
+        if generator() == "wrk":
+            return parse_wrk(_output(_wrk(target, connections, seconds), seconds))
+        given = json.dumps({**asdict(target), "connections": connections, "seconds": seconds})
+        return Load(**json.loads(_output([sys.executable, __file__, given], seconds)))
+
+
+def _wrk(target: Target, connections: int, seconds: int) -> list[str]:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
+    for name, value in target.headers.items():
+        command += ["-H", f"{name}: {value}"]
+    if target.body_bytes:
+        return [*command, "-s", str(_POST), target.url, "--", str(target.body_bytes)]
+    return [*command, target.url]
 
 
 def _output(command: list[str], seconds: int) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True)
     return done.stdout
+
+
+@contextmanager
+def _children_on(core: int | None) -> Iterator[None]:
+    """Let what is started meanwhile inherit one core."""
+    before = os.sched_getaffinity(0)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def parse_wrk(text: str) -> Load:
@@ -77,23 +123,35 @@ def _latency(text: str, percent: str) -> float:
     return float(found[1]) * _UNITS[found[2]] if found else 0.0
 
 
-async def _run(url: str, connections: int, seconds: float) -> Load:
+async def _run(target: Target, connections: int, seconds: float) -> Load:
     spent: list[float] = []
     errors: list[str] = []
+    request = _request(target)
     start = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-            group.create_task(_connection(url, start + seconds, spent, errors))
+            group.create_task(_connection(target, request, start + seconds, spent, errors))
     took = time.perf_counter() - start
     p50, p99 = (quantile(spent or [0.0], part) * 1e6 for part in (0.5, 0.99))
     return Load(len(spent), took, p50, p99, len(errors))
 
 
-async def _connection(url: str, end: float, spent: list[float], errors: list[str]) -> None:
+def _request(target: Target) -> bytes:
+    base = urlsplit(target.url)
+    method = "POST" if target.body_bytes else "GET"
+    lines = [f"{method} {base.path or '/'} HTTP/1.1", f"Host: {base.netloc}"]
+    lines += [f"{name}: {value}" for name, value in target.headers.items()]
+    if target.body_bytes:
+        lines.append(f"Content-Length: {target.body_bytes}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + b"x" * target.body_bytes
+
+
+async def _connection(
+    target: Target, request: bytes, end: float, spent: list[float], errors: list[str]
+) -> None:
     """Ask again and again over one connection, until the time is over or it breaks."""
-    base = urlsplit(url)
+    base = urlsplit(target.url)
     reader, writer = await asyncio.open_connection(base.hostname, base.port)
-    request = f"GET {base.path or '/'} HTTP/1.1\r\nHost: {base.netloc}\r\n\r\n".encode()
     try:
         while (begin := time.perf_counter()) < end:
             writer.write(request)
@@ -111,5 +169,6 @@ async def _connection(url: str, end: float, spent: list[float], errors: list[str
 
 
 if __name__ == "__main__":
-    address, count, duration = sys.argv[1:]
-    print(json.dumps(asdict(asyncio.run(_run(address, int(count), float(duration))))))
+    asked = json.loads(sys.argv[1])
+    count, duration = asked.pop("connections"), asked.pop("seconds")
+    print(json.dumps(asdict(asyncio.run(_run(Target(**asked), count, duration)))))

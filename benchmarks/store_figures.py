@@ -7,11 +7,12 @@ from typing import Any
 
 import bench_store
 from figure import Figure
+from findings import Findings
 
 
-def measure(*, quick: bool = False) -> list[Figure]:
+def measure(findings: Findings) -> None:
     """Measure durable enqueues, whole lives of an event, and history rows."""
-    found = asyncio.run(bench_store.measure(0.3 if quick else 1.0))
+    found = asyncio.run(bench_store.measure(0.3 if findings.quick else 1.0))
     figures: list[Figure] = []
     for what in ("enqueue", "life"):
         for callers, values in found[what].items():
@@ -22,7 +23,7 @@ def measure(*, quick: bool = False) -> list[Figure]:
         (".busy_loop", "busy_finish_many_rows_per_s"),
     ):
         figures.append(Figure(f"store.history{name}", found[key], "rows/s", "higher"))
-    return figures
+    findings.add(figures)
 
 
 def _rate(name: str, values: dict[str, Any]) -> Figure:

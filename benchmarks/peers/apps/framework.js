@@ -1,0 +1,3 @@
+const framework = require("@google-cloud/functions-framework");
+
+framework.http("hello", (request, response) => response.send("hello"));
