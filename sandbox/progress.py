@@ -44,9 +44,13 @@ class Progress:
     def create(cls) -> tuple[Progress, int]:
         """Make a page; return it with the descriptor for the worker."""
         fd = os.memfd_create("taak-progress", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(fd, mmap.PAGESIZE)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-        return cls(mmap.mmap(fd, mmap.PAGESIZE)), fd
+        try:
+            os.ftruncate(fd, mmap.PAGESIZE)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+            return cls(mmap.mmap(fd, mmap.PAGESIZE)), fd
+        except OSError:
+            os.close(fd)
+            raise
 
     @property
     def begun(self) -> int:

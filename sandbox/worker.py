@@ -88,19 +88,33 @@ class Worker:
 
     @classmethod
     def create(cls, events: WorkerEvents, tree: Tree, drain: Drain) -> tuple[Worker, list[int]]:
-        """Make the host's half; return it with the descriptors that the zygote is to fork with."""
-        host, guest = channels.pair()
-        page, progress = Progress.create()
+        """Make the host's half; return it with the descriptors that the zygote is to fork with.
+
+        Raises:
+            OSError: there are not enough descriptors; none is kept.
+        """
+        with contextlib.ExitStack() as made:
+            host, guest = channels.pair()
+            made.callback(guest.close)
+            made.callback(host.close)
+            page, progress = Progress.create()
+            made.callback(os.close, progress)
+            made.callback(page.close)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            made.callback(theirs.close)
+            made.callback(ours.close)
+            pipes = []
+            for _ in Stream:
+                pipes.append(os.pipe2(os.O_CLOEXEC))
+                for end in pipes[-1]:
+                    made.callback(os.close, end)
+            made.pop_all()  # all is there: from here on each has an owner
         worker = cls(host, page, events, tree)
-        log_host, log_guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        drain.attach(log_host.detach(), worker._on_record, _nothing)
-        fds = [guest.detach(), log_guest.detach()]
-        for stream in Stream:
-            reader, writer = os.pipe2(os.O_CLOEXEC)
+        drain.attach(ours.detach(), worker._on_record, _nothing)
+        for stream, (reader, _) in zip(Stream, pipes, strict=True):
             raw = RawOutput(worker, stream, drain)
             drain.attach(reader, raw.read, raw.ended)
-            fds.append(writer)
-        return worker, [*fds, progress]
+        return worker, [guest.detach(), theirs.detach(), *(w for _, w in pipes), progress]
 
     @property
     def state(self) -> WorkerState:

@@ -113,11 +113,14 @@ class Zygote:
         """Ask for one worker; it says by `events.ready` when it serves, or by `gone` why not.
 
         Raises:
-            SpawnFailedError: the zygote is gone.
+            SpawnFailedError: the zygote is gone, or the platform is out of descriptors.
         """
         if not self.alive:
             raise SpawnFailedError("the zygote is gone")
-        worker, fds = Worker.create(events, self._tree, self._drain)
+        try:
+            worker, fds = Worker.create(events, self._tree, self._drain)
+        except OSError as error:
+            raise SpawnFailedError(f"no descriptors for a worker: {error.strerror}") from error
         token = next(self._tokens)
         self._coming[token] = worker
         self._forked = [*self._left(), worker]

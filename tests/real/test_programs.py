@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+from real.processes import parent
 from real.sandboxes import Lines, alive, inhabitants, launchers, room_of, shell, until
 
 from sandbox.errors import SpawnFailedError
@@ -80,7 +81,7 @@ async def test_an_init_that_is_killed_takes_its_tree_with_it() -> None:
         await until(lambda: sink.out != "", "the daemon's pid")
         room = room_of(process.pid)
         assert int(sink.out) in inhabitants(room)
-        os.kill(inhabitants(room)[1], signal.SIGKILL)
+        os.kill(parent(process.pid), signal.SIGKILL)
         exit_ = await process.wait()
         assert exit_.vanished
         await until(lambda: not inhabitants(room), "the end of all")
