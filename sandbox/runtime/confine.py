@@ -14,7 +14,7 @@ import resource
 import signal
 from typing import Any, Final
 
-from . import capabilities, landlock, mounts, namespaces, seccomp
+from . import capabilities, landlock, mounts, namespaces, seccomp, ways
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -88,7 +88,7 @@ def prepare(kind: str, extra: list[str]) -> str:
     return note
 
 
-def build(spec: dict[str, Any]) -> None:
+def build(spec: dict[str, Any], extra: list[str]) -> None:
     """Finish the sandbox's file tree and leave the host's; runs in init.
 
     Raises:
@@ -100,6 +100,9 @@ def build(spec: dict[str, Any]) -> None:
             namespaces.enter_cgroup()
     if spec["kind"] in ("closed", "open"):
         mounts.finish(spec)
+    elif spec["kind"] == "trusted" and spec["uid"]:
+        sources = [mount[0] for mount in spec["mounts"]]
+        ways.open_ways([*extra, spec["cwd"], *spec["scratch"]["paths"], *sources])
 
 
 def enclose(spec: dict[str, Any]) -> None:

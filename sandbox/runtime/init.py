@@ -149,7 +149,7 @@ class _Init:
                 raise self._broken
             spec |= self._facts
             spec["because"] = spec["because"] or self._note
-            confine.build(spec)
+            confine.build(spec, self._extra)
             self._resident.send_with_fds([wire.SETUP, what, spec], fds)
             confine.enclose(spec)  # while the resident does the same for itself
         except OSError as error:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from real.processes import parent
 from real.sandboxes import Lines, alive, inhabitants, launchers, room_of, shell, until
 
 from sandbox.errors import SpawnFailedError
-from sandbox.spec import ResourceLimits, SandboxSpec
+from sandbox.spec import Level, Network, ResourceLimits, SandboxSpec
 
 pytestmark = [pytest.mark.real, pytest.mark.core]
 
@@ -147,3 +149,29 @@ async def test_nothing_is_left_when_the_launchers_end() -> None:
         assert int(sink.out) in inhabitants(room)
     assert not alive(launcher)
     await until(lambda: not inhabitants(room), "the end of all")
+
+
+async def test_trusted_code_reaches_python_wherever_it_is_installed(tmp_path: Path) -> None:
+    """Under a user of its own, through a folder that only root may enter, and nothing beside it."""
+    closed = tmp_path / "closed"
+    (closed / "app").mkdir(parents=True)
+    (closed / "app" / "data").write_text("mine")
+    (closed / "other").write_text("not mine")
+    closed.chmod(0o700)
+    python = f"{sys.base_prefix}/bin/python3"
+    code = (
+        "import os, sqlite3\n"
+        "print(open('data').read(), os.path.exists('../other') and os.access('../other', os.R_OK))"
+    )
+    sink = Lines()
+    spec = SandboxSpec(
+        name="trusted",
+        cwd=str(closed / "app"),
+        argv=(python, "-I", "-S", "-c", code),
+        level=Level.TRUSTED,
+        network=Network.HOST,
+    )
+    async with launchers() as both:
+        exit_ = await (await both.run(spec, sink)).wait()
+    is_root = os.geteuid() == 0
+    assert (exit_.code, sink.out.split()) == (0, ["mine", str(not is_root)]), sink.err
