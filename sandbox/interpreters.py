@@ -94,7 +94,8 @@ HOSTS: dict[str, ScriptHost] = {
 
 ORDER: tuple[str, ...] = tuple(HOSTS)
 
-_BATCH_HINT = "Write the same steps in a run.sh; any file named run.* beats the others."
+#: The built-in interpreter of batch files: a folder that Python runs, the standard library alone.
+BATCH_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "batch")
 _ELF = b"\x7fELF"
 
 
@@ -132,6 +133,11 @@ def find_python(path: str, *, own: str = sys.prefix, base: str = sys.base_prefix
     return fallback
 
 
+def own_python() -> str:
+    """Return the platform's Python without its environment: what a sandbox has to show of it."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
 def _interpreted(script: Path, host: ScriptHost, which: Which, _python: str) -> tuple[str, ...]:
     program = _first(host.programs, which)
     if program is None:
@@ -151,9 +157,8 @@ def _python_script(script: Path, host: ScriptHost, which: Which, python: str) ->
 
 
 def _batch_script(script: Path, _host: ScriptHost, _which: Which, _python: str) -> tuple[str, ...]:
-    raise MissingInterpreterError(
-        f"{script.name}: batch files cannot run on this platform yet.", _BATCH_HINT
-    )
+    # Whatever the locale of the job says, the text of a batch file is UTF-8.
+    return (own_python(), "-I", "-S", "-X", "utf8", BATCH_FOLDER, script.name)
 
 
 def _executable(script: Path, _host: ScriptHost, which: Which, _python: str) -> tuple[str, ...]:
