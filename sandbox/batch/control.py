@@ -174,7 +174,7 @@ class Control:
         if text.startswith('"'):
             text = text.partition('"')[2].partition('"')[2].strip()  # the title of a window
         waits = False
-        while text.startswith("/"):
+        while text.startswith("/") and "/" not in text[1:].split(maxsplit=1)[0]:
             switch, _, text = text.partition(" ")
             text = text.strip()
             if switch.lower() not in {"/b", "/wait", "/w", "/min", "/max"}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
 from .errors import CommandError, RefusedError
@@ -11,14 +12,15 @@ from .paths import has_wildcard, matching
 from .shell import DONE, GOOD, Shell, Status
 from .words import take_switches, unquote
 
+#: `cd /d`, and no folder that begins so.
+_TO_DRIVE = re.compile(r"/d(?![^\s\"])\s*", re.IGNORECASE)
 _NO_PATH = "The system cannot find the path specified."
 
 
 def change_folder(shell: Shell, text: str) -> Status:
     """Go to a folder, or show the one that is the current."""
     text = text.strip()
-    if text[:2].lower() == "/d":
-        text = text[2:].strip()
+    text = _TO_DRIVE.sub("", text)
     if not text:
         say(os.getcwd())
         return GOOD

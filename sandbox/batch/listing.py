@@ -58,7 +58,7 @@ def list_folder(shell: Shell, text: str) -> Status:
         complain("File Not Found")
         return FAILED
     for path in entries:
-        shown = path if "s" in switches else os.path.basename(path)
+        shown = os.path.abspath(path) if "s" in switches else os.path.basename(path)
         say(shown if "b" in switches else f"{_details(path)} {shown}")
     return GOOD
 

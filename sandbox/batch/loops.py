@@ -34,7 +34,7 @@ def rounds(loop: For, shell: Shell, capture: Capture) -> Iterator[Mapping[str, s
         case "/l":
             values = _numbers(items)
         case "/r":
-            values = _tree(shell.native(shell.expand(loop.option)) or os.getcwd(), items)
+            values = _tree(os.path.abspath(shell.native(shell.expand(loop.option))), items)
         case kind:
             values = _words(items, shell, folders=kind == "/d")
     for value in values:
@@ -59,7 +59,7 @@ def _numbers(items: str) -> Iterator[str]:
 
 def _tree(root: str, items: str) -> Iterator[str]:
     for folder, folders, _files in os.walk(root):
-        folders.sort(key=str.casefold)
+        folders.sort(key=str.upper)
         for word in split(items, " \t,;=\n"):
             if has_wildcard(word):
                 found = matching(os.path.join(folder, unquote(word)))

@@ -101,4 +101,4 @@ def matching(pattern: str) -> list[str]:
         return []
     wanted = re.compile(fnmatch.translate(name.replace("[", "[[]").casefold()))
     found = [n for n in names if wanted.match(n.casefold())]
-    return [os.path.join(folder, n) for n in sorted(found, key=str.casefold)]
+    return [os.path.join(folder, n) for n in sorted(found, key=str.upper)]

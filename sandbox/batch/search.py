@@ -12,7 +12,9 @@ from .output import complain, say
 from .paths import has_wildcard, matching
 from .shell import FAILED, GOOD, Shell, Status
 from .source import decode
-from .words import check_switch, split, take_switches, unquote
+from .words import check_switch, is_path, split, take_switches, unquote
+
+_FINDSTR = set("ivnrlbexm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ def findstr(shell: Shell, text: str) -> Status:
     for word in split(text, " \t"):
         if word[:3].lower() == "/c:":
             strings.append(unquote(word[3:]))
-        elif word.startswith("/"):
+        elif word.startswith("/") and not is_path(word, _FINDSTR):
             for switch in word[1:].lower().replace("/", ""):
-                check_switch("findstr", switch, set("ivnrlbexm"))
+                check_switch("findstr", switch, _FINDSTR)
                 switches.add(switch)
         else:
             words.append(word)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from .errors import RefusedError
 
@@ -94,13 +95,21 @@ def take_switches(
     switches: set[str] = set()
     rest: list[str] = []
     for word in split(text, delimiters):
-        if not word.startswith("/"):
+        if not word.startswith("/") or is_path(word, allowed):
             rest.append(word)
             continue
         for switch in filter(None, word.lower().split("/")):
             check_switch(command, switch, allowed)
             switches.add(switch)
     return switches, rest
+
+
+def is_path(word: str, switches: Container[str]) -> bool:
+    """Tell whether a word with a slash in front is a path of Linux, which %~dp0 and %CD% are."""
+    parts = word[1:].lower().split("/")
+    return not all(part in switches for part in parts) and (
+        len(parts) > 1 or "\\" in word or os.path.exists(word)
+    )
 
 
 def check_switch(command: str, switch: str, allowed: Sequence[str] | set[str]) -> None:
