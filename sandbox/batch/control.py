@@ -64,7 +64,7 @@ class Control:
         if program is None:
             complain(
                 f"'{unquote(name)}' is not recognized as an internal or external command,\n"
-                "operable program or batch file."
+                "operable program or batch file." + programs.hint(name)
             )
             return Status(_NOT_FOUND, _NOT_FOUND)
         if program.note:

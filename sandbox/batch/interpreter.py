@@ -60,6 +60,8 @@ class Interpreter:
         except RefusedError as error:
             self._tell(error)
             return _REFUSAL
+        except CommandError as error:
+            return self._failed(error).code
 
     def _guarded(self, work: Callable[[], int]) -> int:
         """Return what work returns, or what it quits with."""

@@ -53,6 +53,13 @@ def find(name: str, shell: Shell) -> Program | None:
     return _at(os.path.join(os.getcwd(), name), shell) or _on_path(name, shell)
 
 
+def hint(name: str) -> str:
+    """Return a line on what to install, where that has another name than on Windows."""
+    base = unquote(name).lower().removesuffix(".exe")
+    is_powershell = base in {"powershell", "pwsh"}
+    return "\nInstall PowerShell 7 so that `pwsh` is on PATH." if is_powershell else ""
+
+
 def _at(path: str, shell: Shell) -> Program | None:
     """Return what stands at a path, with or without its extension; a .exe may have lost it."""
     for candidate in _candidates(path):

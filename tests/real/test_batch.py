@@ -2,87 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import textwrap
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from real.batch_folder import Ended, Folder
 
-from sandbox.interpreters import BATCH_FOLDER, own_python
+from sandbox.batch.processes import exit_code
+from sandbox.interpreters import BATCH_FOLDER
 
 pytestmark = [pytest.mark.real, pytest.mark.core]
 
-WAIT_S = 20
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a batch file printed, and how it ended."""
-
-    out: list[str]
-    err: str
-    code: int
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A job's folder, with a home and a folder of programs beside it."""
-
-    base: Path
-
-    @property
-    def job(self) -> Path:
-        """Return where the batch file lies and runs."""
-        return self.base / "job"
-
-    def write(self, name: str, text: str, mode: int = 0o644) -> Path:
-        """Write a file relative to the base; batch files get the ends of lines of Windows."""
-        path = self.base / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = textwrap.dedent(text).lstrip("\n")
-        is_batch = path.suffix in {".cmd", ".bat"}
-        path.write_bytes((text.replace("\n", "\r\n") if is_batch else text).encode())
-        path.chmod(mode)
-        return path
-
-    def program(self, name: str, text: str = 'echo "$0" "$@"') -> Path:
-        """Write a program of Linux that is on PATH."""
-        return self.write(f"bin/{name}", f"#!/bin/sh\n{text}\n", 0o755)
-
-    def start(self, text: str, *arguments: str, script: str = "run.cmd") -> subprocess.Popen[str]:
-        """Start a batch file as the platform does."""
-        self.write(f"job/{script}", text)
-        (self.base / "home").mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [own_python(), "-I", "-S", "-X", "utf8", BATCH_FOLDER, script, *arguments],
-            cwd=self.job,
-            env={
-                "PATH": f"{self.base}/bin:/usr/bin:/bin",
-                "HOME": f"{self.base}/home",
-                "WEBJOBS_NAME": "nightly",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, text: str, *arguments: str, script: str = "run.cmd") -> Ended:
-        """Run a batch file to its end."""
-        with self.start(text, *arguments, script=script) as process:
-            out, err = process.communicate(timeout=WAIT_S)
-        return Ended([line.rstrip() for line in out.splitlines()], err, process.returncode)
-
 
 @pytest.fixture
-def folder(tmp_path):
-    """An empty job."""
-    return Folder(tmp_path)
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """An empty job; what a failed test leaves running is ended."""
+    made = Folder(tmp_path)
+    yield made
+    made.end_all()
 
 
 def test_the_line_that_dotnet_publish_writes(folder):
@@ -245,71 +184,6 @@ def test_a_windows_program_says_what_it_needs(folder):
     assert ended.code == 1
 
 
-def test_redirections_and_pipes(folder):
-    """Logs of a job: appended, of a block, with errors, to nul; and what a pipe hands on."""
-    folder.program("talk", "echo out; echo err >&2")
-    ended = folder.run(
-        r"""
-        @echo off
-        mkdir D:\home\Logs 2>nul
-        set LOG=%HOME%\logs\job.log
-        echo start>>%LOG%
-        talk >> %LOG% 2>&1
-        (
-          echo one
-          echo two
-        ) >> "%LOG%"
-        type %LOG% | find /v "o" | findstr /i ERR
-        talk 2>nul | find /c "out"
-        type < %LOG%
-        <nul set /p "=no end"
-        set /p FIRST=<%LOG%
-        echo  of %FIRST%
-        echo lost > nul
-        echo x > D:\home\nowhere\x.txt
-        exit /b
-        """
-    )
-    assert (folder.base / "home/Logs/job.log").read_text().split() == (
-        ["start", "out", "err", "one", "two"]
-    )
-    assert ended.out == ["err", "1", "start", "out", "err", "one", "two", "no end of start"]
-    assert ended.err == "The system cannot find the path specified.\n"
-    assert ended.code == 1
-
-
-def test_files_and_folders(folder):
-    """What scripts tidy up with: copy, xcopy, move, ren, del, rd, dir, pushd."""
-    ended = folder.run(
-        r"""
-        @echo off
-        md a\b c
-        echo 1 > a\x.txt
-        echo 2 > a\b\y.TXT
-        copy /y A\X.txt c\z.log > nul
-        xcopy a d /e /i /y /q
-        copy a\x.txt+a\b\y.txt c\both.txt > nul
-        ren c\z.log z2.log
-        move c\z2.log d > nul
-        del /q a\*.txt
-        rd a
-        rd /s /q a
-        dir /b /s d
-        pushd c
-        dir /b
-        popd
-        if exist a\ (echo still) else echo gone
-        del nothing.txt
-        """
-    )
-    job = folder.job
-    listed = [f"{job}/d/b", f"{job}/d/x.txt", f"{job}/d/z2.log", f"{job}/d/b/y.TXT"]
-    assert ended.out == ["2 File(s) copied", *listed, "both.txt", "gone"]
-    assert (job / "c/both.txt").read_text() == "1 \n2 \n"
-    assert ended.err == "The directory is not empty.\nCould Not Find nothing.txt\n"
-    assert ended.code == 0
-
-
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -342,68 +216,6 @@ def test_a_bat_file_keeps_its_errorlevel_over_a_set(folder):
     assert folder.run("@fails\n@set X=1\n").code == 0
 
 
-def test_waiting_takes_its_time(folder):
-    """`timeout` and a ping of the own machine are how a batch file sleeps."""
-    begun = time.monotonic()
-    ended = folder.run("@timeout /t 1 /nobreak >nul\n@ping -n 2 127.0.0.1 >nul\n@pause >nul\n")
-    assert time.monotonic() - begun >= 2
-    assert ended == Ended([], "", 0)
-
-
-class TestSignals:
-    def ready(self, process):
-        """Wait until the program that the file started has said its pid."""
-        return int(process.stdout.readline())
-
-    def end(self, process):
-        """Wait for the end, and return the code."""
-        with process:
-            out, _ = process.communicate(timeout=WAIT_S)
-        return out, process.returncode
-
-    def test_a_signal_ends_the_interpreter_and_its_program(self, folder):
-        """No further line runs, and nothing is left."""
-        folder.program("worker", "echo $$; exec sleep 300")
-        process = folder.start("@worker\n@echo after\n")
-        child = self.ready(process)
-        process.terminate()
-        assert self.end(process) == ("", -signal.SIGTERM)
-        assert not Path(f"/proc/{child}").exists()
-
-    def test_a_signal_reaches_both_sides_of_a_pipe(self, folder):
-        """The forks of the interpreter pass it on."""
-        folder.program("worker", "echo $$ >&2; exec sleep 300")
-        process = folder.start("@worker | worker\n@echo after\n")
-        children = [int(process.stderr.readline()) for _ in range(2)]
-        process.terminate()
-        assert self.end(process) == ("", -signal.SIGTERM)
-        assert not any(Path(f"/proc/{child}").exists() for child in children)
-
-    def test_a_program_that_ends_in_its_own_way_is_waited_for(self, folder):
-        """It gets the signal once, as the platform sends it, and its code is the job's."""
-        folder.program(
-            "worker",
-            """
-            trap 'echo told; stop=yes' TERM
-            echo $$
-            while [ -z "$stop" ]; do sleep 0.05; done
-            sleep 0.3; echo saved; exit 5
-            """,
-        )
-        process = folder.start("@worker\n@echo after\n")
-        child = self.ready(process)
-        os.kill(child, signal.SIGTERM)
-        process.terminate()
-        assert self.end(process) == ("told\nsaved\n", 5)
-
-    def test_a_wait_of_the_interpreter_itself_ends(self, folder):
-        """There is no program to wait for."""
-        process = folder.start("@echo 1\n@timeout /t 300 >nul\n@echo after\n")
-        self.ready(process)
-        process.terminate()
-        assert self.end(process) == ("", -signal.SIGTERM)
-
-
 def test_the_interpreter_needs_nothing_but_its_folder_and_python(folder, tmp_path):
     """As in a sandbox: a copy of the folder elsewhere runs under a bare interpreter."""
     copy = tmp_path / "elsewhere"
@@ -421,3 +233,12 @@ def test_the_interpreter_needs_nothing_but_its_folder_and_python(folder, tmp_pat
         check=False,
     )
     assert (ended.stdout, ended.stderr, ended.returncode) == ("here\n", "", 0)
+
+
+def test_a_script_that_is_gone_is_told(folder):
+    """In a line, as everything else."""
+    (folder.base / "job").mkdir()
+    ended = folder.run("@call nowhere.cmd\n@del run.cmd\n@call run.cmd\n@exit /b %errorlevel%\n")
+    assert "'nowhere.cmd' is not recognized" in ended.err
+    assert "'run.cmd' is not recognized" in ended.err
+    assert ended.code == exit_code(9009)
