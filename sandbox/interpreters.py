@@ -34,11 +34,17 @@ class Which(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """How to start a script: `environment` is what its interpreter wants on top of the job's."""
+    """How to start a script.
+
+    Attributes:
+        environment: what its interpreter wants on top of the job's.
+        shows: folders of ours that a sandbox has to show beside the program and the job.
+    """
 
     argv: tuple[str, ...]
     host_name: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    shows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,16 @@ class ScriptHost:
     options: tuple[str, ...] = ()
     hint: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    shows: tuple[str, ...] = ()
 
+
+#: The built-in interpreter of batch files: a folder that Python runs, the standard library alone.
+BATCH_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "batch")
 
 #: In the order of the walk: among `run.*` files and among other files alike, the first row wins.
 HOSTS: dict[str, ScriptHost] = {
-    ".cmd": ScriptHost("WindowsScriptHost"),
-    ".bat": ScriptHost("WindowsScriptHost"),
+    ".cmd": ScriptHost("WindowsScriptHost", shows=(BATCH_FOLDER,)),
+    ".bat": ScriptHost("WindowsScriptHost", shows=(BATCH_FOLDER,)),
     ".exe": ScriptHost("WindowsScriptHost"),
     ".ps1": ScriptHost(
         "PowerShellScriptHost",
@@ -94,8 +104,6 @@ HOSTS: dict[str, ScriptHost] = {
 
 ORDER: tuple[str, ...] = tuple(HOSTS)
 
-#: The built-in interpreter of batch files: a folder that Python runs, the standard library alone.
-BATCH_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "batch")
 _ELF = b"\x7fELF"
 
 
@@ -114,7 +122,7 @@ def command(
         )
     host = HOSTS[extension]
     start = _SPECIAL.get(extension, _interpreted)(script, host, which, python)
-    return Command((*start, *arguments), host.name, host.environment)
+    return Command((*start, *arguments), host.name, host.environment, host.shows)
 
 
 def find_python(path: str, *, own: str = sys.prefix, base: str = sys.base_prefix) -> str | None:

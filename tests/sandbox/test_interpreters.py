@@ -87,7 +87,9 @@ def test_batch_files_have_an_interpreter_everywhere(name):
     made = start(name, "a b", find=which())
     assert made.host_name == "WindowsScriptHost"
     assert made.argv == (own_python(), "-I", "-S", "-X", "utf8", BATCH_FOLDER, name, "a b")
+    assert made.shows == (BATCH_FOLDER,)
     assert Path(BATCH_FOLDER, "__main__.py").is_file()
+    assert start("run.sh").shows == ()
 
 
 def test_the_platforms_python_is_none_of_an_environment():
