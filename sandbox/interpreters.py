@@ -34,11 +34,17 @@ class Which(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """How to start a script: `environment` is what its interpreter wants on top of the job's."""
+    """How to start a script.
+
+    Attributes:
+        environment: what its interpreter wants on top of the job's.
+        shows: folders of ours that a sandbox has to show beside the program and the job.
+    """
 
     argv: tuple[str, ...]
     host_name: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    shows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,16 @@ class ScriptHost:
     options: tuple[str, ...] = ()
     hint: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    shows: tuple[str, ...] = ()
 
+
+#: The built-in interpreter of batch files: a folder that Python runs, the standard library alone.
+BATCH_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "batch")
 
 #: In the order of the walk: among `run.*` files and among other files alike, the first row wins.
 HOSTS: dict[str, ScriptHost] = {
-    ".cmd": ScriptHost("WindowsScriptHost"),
-    ".bat": ScriptHost("WindowsScriptHost"),
+    ".cmd": ScriptHost("WindowsScriptHost", shows=(BATCH_FOLDER,)),
+    ".bat": ScriptHost("WindowsScriptHost", shows=(BATCH_FOLDER,)),
     ".exe": ScriptHost("WindowsScriptHost"),
     ".ps1": ScriptHost(
         "PowerShellScriptHost",
@@ -94,7 +104,6 @@ HOSTS: dict[str, ScriptHost] = {
 
 ORDER: tuple[str, ...] = tuple(HOSTS)
 
-_BATCH_HINT = "Write the same steps in a run.sh; any file named run.* beats the others."
 _ELF = b"\x7fELF"
 
 
@@ -113,7 +122,7 @@ def command(
         )
     host = HOSTS[extension]
     start = _SPECIAL.get(extension, _interpreted)(script, host, which, python)
-    return Command((*start, *arguments), host.name, host.environment)
+    return Command((*start, *arguments), host.name, host.environment, host.shows)
 
 
 def find_python(path: str, *, own: str = sys.prefix, base: str = sys.base_prefix) -> str | None:
@@ -130,6 +139,11 @@ def find_python(path: str, *, own: str = sys.prefix, base: str = sys.base_prefix
             return found
         fallback = fallback or found
     return fallback
+
+
+def own_python() -> str:
+    """Return the platform's Python without its environment: what a sandbox has to show of it."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def _interpreted(script: Path, host: ScriptHost, which: Which, _python: str) -> tuple[str, ...]:
@@ -151,9 +165,8 @@ def _python_script(script: Path, host: ScriptHost, which: Which, python: str) ->
 
 
 def _batch_script(script: Path, _host: ScriptHost, _which: Which, _python: str) -> tuple[str, ...]:
-    raise MissingInterpreterError(
-        f"{script.name}: batch files cannot run on this platform yet.", _BATCH_HINT
-    )
+    # Whatever the locale of the job says, the text of a batch file is UTF-8.
+    return (own_python(), "-I", "-S", "-X", "utf8", BATCH_FOLDER, script.name)
 
 
 def _executable(script: Path, _host: ScriptHost, which: Which, _python: str) -> tuple[str, ...]:

@@ -72,6 +72,11 @@ def wrong(here: str, level: int, module: str) -> str:
     if here.startswith("sandbox/runtime/"):
         known = level == 1 or top in sys.stdlib_module_names or top in {"msgpack", "azure"}
         return "" if known and top not in OURS else "the guest side has the library only"
+    if here.startswith("sandbox/batch/"):
+        known = level == 1 or (level == 0 and top in sys.stdlib_module_names)
+        return "" if known else "the batch interpreter has the library only"
+    if module.startswith("sandbox.batch"):
+        return "the batch interpreter is a program, started and never imported"
     if level != 0:
         return "only the guest side imports relatively"
     if top in OURS and here != "gateway/server.py" and top not in MAY[layer]:

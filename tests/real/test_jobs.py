@@ -209,8 +209,16 @@ class TestTriggered:
 
     async def test_a_missing_interpreter_is_told_in_the_log(self, bench):
         """With the way to get it."""
-        log = await bench.run("run.cmd", "echo hello")
-        assert "batch files cannot run" in log[-1]
+        log = await bench.run("run.exe", "neither this nor that")
+        assert "neither a Linux program" in log[-1]
+
+    async def test_a_batch_file_runs_and_shows_its_lines(self, bench):
+        """As under cmd: the line with its prompt, then what it prints; its code is the run's."""
+        log = await bench.run("run.cmd", "echo hello %1\r\nexit /b 3\r\n", arguments="there")
+        assert any(line.startswith("INFO] /") and ">echo hello there" in line for line in log)
+        assert "INFO] hello there" in log
+        assert bench.last.state is RunState.FAILED
+        assert any("exit code 3" in line for line in log)
 
 
 class TestContinuous:

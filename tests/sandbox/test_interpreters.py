@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from sandbox.interpreters import HOSTS, ORDER, MissingInterpreterError, command, find_python
+from sandbox.interpreters import (
+    BATCH_FOLDER,
+    HOSTS,
+    ORDER,
+    MissingInterpreterError,
+    command,
+    find_python,
+    own_python,
+)
 
 
 def which(*present: str):
@@ -73,10 +82,22 @@ def test_a_missing_interpreter_is_told_with_the_way_to_get_it(extension):
 
 
 @pytest.mark.parametrize("name", ["run.cmd", "run.bat"])
-def test_batch_files_are_refused_in_words(name):
-    """A batch file is not run and says so."""
-    with pytest.raises(MissingInterpreterError, match=r"batch files cannot run.*run\.sh"):
-        start(name)
+def test_batch_files_have_an_interpreter_everywhere(name):
+    """Ours, under the Python that the platform's environment was made from."""
+    made = start(name, "a b", find=which())
+    assert made.host_name == "WindowsScriptHost"
+    assert made.argv == (own_python(), "-I", "-S", "-X", "utf8", BATCH_FOLDER, name, "a b")
+    assert made.shows == (BATCH_FOLDER,)
+    assert Path(BATCH_FOLDER, "__main__.py").is_file()
+    assert start("run.sh").shows == ()
+
+
+def test_the_platforms_python_is_none_of_an_environment():
+    """A sandbox shows no virtual environment of ours, so its links would lead nowhere."""
+    found = Path(own_python())
+    assert found.is_file()
+    assert not found.is_symlink()
+    assert not found.is_relative_to(sys.prefix) or sys.prefix == sys.base_prefix
 
 
 def test_an_unknown_extension_is_refused_with_the_known_ones():

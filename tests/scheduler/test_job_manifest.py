@@ -238,11 +238,9 @@ def test_own_settings_of_another_type_are_told(job):
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        (
-            "run.cmd",
-            "cannot run on this platform yet. Write the same steps in a run.sh",
-        ),
-        ("run.bat", "batch files cannot run"),
+        ("run.ps1", "needs `pwsh`, which is not on PATH. Install PowerShell 7"),
+        ("run.cmd", ""),
+        ("run.bat", ""),
         ("run.php", "needs `php`, which is not on PATH. Install PHP: apt install php-cli."),
         ("run.py", "needs `python3`, which is not on PATH. Install Python 3"),
         ("run.sh", ""),
