@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,13 @@ def start_command(
     python = ""
     if script.suffix.lower() == ".py":
         python = _python(job, settings) or find_python(path) or ""
-    return command(script, arguments, which=partial(shutil.which, path=path), python=python)
+    start = command(script, arguments, which=partial(shutil.which, path=path), python=python)
+    memory_mib = job.bundle.isolation.memory_mib
+    if script.suffix.lower() == ".jar" and memory_mib:
+        # The JVM sizes its heap by what it takes for the machine's memory, and sees no cgroup.
+        program, *options = start.argv
+        start = replace(start, argv=(program, f"-XX:MaxRAM={memory_mib}m", *options))
+    return start
 
 
 def lack(job: Job, *, settings: Mapping[str, str], path: str | None = None) -> str:

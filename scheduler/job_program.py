@@ -135,6 +135,7 @@ class JobPrograms:
             job,
             self.folders,
             program=start.argv[0],
+            shows=start.shows,
             working=working,
             shutdown_file=occasion.shutdown_file,
         )

@@ -28,6 +28,7 @@ def job_mounts(
     folders: JobFolders,
     *,
     program: str,
+    shows: Iterable[str],
     working: Path,
     shutdown_file: Path | None,
 ) -> list[Mount]:
@@ -35,6 +36,7 @@ def job_mounts(
     mounts = [
         *(Mount.at(path) for path in _shared(folders)),
         *program_mounts(program),
+        *map(Mount.at, shows),
         Mount.at(working, writable=not job.is_in_place),
         Mount.at(folders.data(job), writable=True),
         *(Mount.at(path) for path in _ours(job, folders)),
