@@ -23,6 +23,7 @@ class FakeTree:
         self.state = TreeState.RUNNING
         self.layers: dict[str, Any] = {}
         self.main_pid = 1
+        self.memory_bytes = 0
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self.killed = False
 
@@ -33,6 +34,10 @@ class FakeTree:
     def kill_under(self, pid: int) -> None:
         """Note the end of a process."""
         assert type(pid) is int, "a kill of what is no pid"
+
+    def starved(self) -> bool:
+        """Tell that there was memory enough."""
+        return False
 
     def tidy(self) -> None:
         """Take no notice."""
