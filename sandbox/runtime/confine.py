@@ -155,6 +155,18 @@ def confine(spec: dict[str, Any], parent: int, extra: list[str]) -> dict[str, An
     return _report(spec, abi, filtered, because)
 
 
+def warm() -> None:
+    """Walk through what `confine` does, as far as it leaves no trace."""
+    capabilities.current()
+    landlock.abi()
+    for kind in _RLIMITS.values():
+        resource.getrlimit(kind)
+    for path in _READ:
+        os.path.exists(path)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    _max_fd()
+
+
 def _give_up_privileges(spec: dict[str, Any]) -> None:
     keeps = "capabilities" in spec["without"]
     if spec["uid"]:

@@ -65,6 +65,9 @@ _PROC_HIDDEN: Final = (
 )  # fmt: skip
 #: Private, writable, bounded together, gone with the sandbox: directories of one tmpfs.
 SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
+#: What they are made with ahead; sandbox/spec.py has the same numbers as defaults.
+USUAL_BYTES: Final = 256 << 20
+USUAL_FILES: Final = 65536
 
 
 class StepError(OSError):
@@ -91,6 +94,7 @@ def prepare(extra: Sequence[str]) -> str:
     show([path for path in (*SYSTEM, *extra) if os.path.lexists(_OLD + path)])
     show(_of_etc())
     _make_devices()
+    _make_scratch()
     return _make_proc()
 
 
@@ -100,7 +104,7 @@ def finish(spec: dict[str, Any]) -> None:
     spec: "scratch" {"bytes", "files", "paths"}, "mounts" [[source, target, writable], ...],
     "uid", "home".
     """
-    _make_scratch(spec["scratch"], spec["uid"])
+    _fit_scratch(spec["scratch"], spec["uid"])
     _name_user(spec["uid"], spec["home"])
     for source, target, writable in sorted(spec["mounts"], key=lambda mount: str(mount[1])):
         _show(source, target, writable=writable)
@@ -214,15 +218,27 @@ def _make_proc() -> str:
     return ""
 
 
-def _make_scratch(scratch: dict[str, Any], uid: int) -> None:
-    options = f"mode=755,size={scratch['bytes']},nr_inodes={scratch['files']}"
+def _make_scratch() -> None:
+    """Make the folders that every sandbox has, of the usual size."""
+    options = f"mode=755,size={USUAL_BYTES},nr_inodes={USUAL_FILES}"
     _mount("tmpfs", _SPACE, "tmpfs", _NOSUID | _NODEV, options)
-    for number, target in enumerate((*SCRATCH, *scratch["paths"])):
+    for target in SCRATCH:
+        folder = _SPACE + target.replace("/", "-")
+        os.mkdir(folder)
+        os.chmod(folder, 0o1777)  # noqa: S103  as every /tmp
+        _make_target(_NEW + target, is_folder=True)
+        _mount(folder, _NEW + target, None, _BIND)
+
+
+def _fit_scratch(scratch: dict[str, Any], uid: int) -> None:
+    """Add the folders of this sandbox, and change the size if it is not the usual one."""
+    if (scratch["bytes"], scratch["files"]) != (USUAL_BYTES, USUAL_FILES):
+        options = f"size={scratch['bytes']},nr_inodes={scratch['files']}"
+        _mount(None, _SPACE, None, _REMOUNT | _NOSUID | _NODEV, options)
+    for number, target in enumerate(scratch["paths"]):
         folder = f"{_SPACE}/{number}"
         os.mkdir(folder)
-        if target in SCRATCH:
-            os.chmod(folder, 0o1777)  # noqa: S103  as every /tmp
-        elif uid:
+        if uid:
             os.chown(folder, uid, uid)
         _make_target(_NEW + target, is_folder=True)
         _mount(folder, _NEW + target, None, _BIND)

@@ -26,11 +26,21 @@ def run(pair: int, host: Link, parent: int, extra: list[str], *, filtered: bool)
         signal.set_wakeup_fd(-1)
         confine.reset_signals()
         confine.confine_ahead(parent, filtered=filtered)
+        _warm()
         _Resident(Link(pair), parent, extra).wait()
     except BaseException as error:
         os.write(2, f"taak-resident: {error!r}\n".encode())
     finally:
         os._exit(1)
+
+
+def _warm() -> None:
+    """Touch what is walked when somebody waits: each page of it is copied at the first touch."""
+    wire.unpack(wire.pack(_SAMPLE))
+    confine.warm()
+
+
+_SAMPLE = [wire.SETUP, "program", {"env": {"A": "b"}, "mounts": [["/a", "/a", False]] * 8}]
 
 
 class _Resident:
