@@ -46,9 +46,7 @@ class Launchers:
         self.users = users or Users(None)
         self.resources = resources or Resources()
         self._least = Level(least) if least else None  # below it nothing is started
-        self._closed_ports = frozenset(
-            closed_ports
-        )  # the platform's own: never reached from inside
+        self._closed_ports = frozenset(closed_ports)  # the platform's own
         self._scratch = scratch  # where sandboxes without a file tree of their own get a TMPDIR
         privileged = self.users.separate
         self.preloaded = Launcher(drain, self.resources, preload=True, privileged=privileged)
@@ -60,6 +58,8 @@ class Launchers:
     async def serve(self) -> None:
         """Keep both running until cancelled."""
         await self.resources.sweep()
+        if self._scratch is not None:  # what a killed platform left
+            await asyncio.to_thread(_remove, str(self._scratch))
         async with asyncio.TaskGroup() as group:
             group.create_task(self.resources.serve())
             group.create_task(self.preloaded.serve())
@@ -108,8 +108,15 @@ class Launchers:
         """Return the spec as far as this machine can give it, with the reason if that is less.
 
         Raises:
-            SpawnFailedError: it asks for less than the platform was started to give.
+            SpawnFailedError: it asks for less than the platform was started to give, or what it
+                needs on the disk cannot be made.
         """
+        try:
+            return self._possible(spec)
+        except OSError as error:
+            raise SpawnFailedError(f"the sandbox cannot be prepared: {error}") from error
+
+    def _possible(self, spec: SandboxSpec) -> SandboxSpec:
         if self._least is not None and not spec.level.reaches(self._least):
             raise SpawnFailedError(
                 f'"sandbox": "{spec.level.value}" is refused: the platform was started with '
