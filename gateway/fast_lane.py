@@ -94,8 +94,8 @@ class FastLane(asyncio.Protocol):
 
     __slots__ = (
         "_began", "_body_bytes", "_buffer", "_closing", "_desk", "_first", "_full", "_head",
-        "_headers", "_known", "_known_head", "_lanes", "_loop", "_method", "_parser", "_plain",
-        "_since", "_starting", "_state", "_target", "_transport", "_visit",
+        "_headers", "_known", "_known_head", "_lanes", "_leaving", "_loop", "_method", "_parser",
+        "_plain", "_since", "_starting", "_state", "_target", "_transport", "_visit", "_written",
     )  # fmt: skip
 
     def __init__(self, lanes: FastLanes, visit: Visit) -> None:
@@ -115,6 +115,8 @@ class FastLane(asyncio.Protocol):
         self._starting = False
         self._closing = False  # after the answer
         self._full = False  # the client reads more slowly than we write
+        self._leaving: Reply | None = None  # its body goes out piece by piece
+        self._written = 0  # bytes of it
 
     # -- asyncio.Protocol
 
@@ -127,6 +129,7 @@ class FastLane(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a call under way goes on, its answer is dropped."""
         del exc
+        self._leaving = None
         self._leave()
         self._visit.end()
 
@@ -153,7 +156,11 @@ class FastLane(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on with what has come meanwhile."""
         self._full = False
-        if self._state is not _GONE:
+        if self._state is _GONE:
+            return
+        if (answer := self._leaving) is not None:
+            self._write_on(answer)
+        if not self._full and not self._transport.is_closing():
             self._transport.resume_reading()
             self._advance()
 
@@ -281,7 +288,27 @@ class FastLane(asyncio.Protocol):
         transport = self._transport
         transport.write(answer.encode(self._method, keep_alive=keep))
         if answer.apart and self._method != "HEAD":
-            transport.write(answer.body)
+            self._leaving, self._written = answer, 0
+            answer.keep_alive = keep
+            self._write_on(answer)
+        else:
+            self._finish_answer(keep=keep)
+
+    def _write_on(self, answer: Reply) -> None:
+        """Write of a large body what the client is ready to take."""
+        while not self._full and not self._transport.is_closing():
+            piece = answer.piece(self._written)
+            if not piece:
+                self._leaving = None
+                answer.done()
+                self._finish_answer(keep=bool(answer.keep_alive) and not self._closing)
+                return
+            self._written += len(piece)
+            self._transport.write(piece)
+
+    def _finish_answer(self, *, keep: bool) -> None:
+        """Go on with the next request after an answer that is written."""
+        transport = self._transport
         if not keep:
             self._leave()
             transport.close()

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from gateway import reply
 from gateway.keys import Level
@@ -19,6 +19,7 @@ from gateway.opening import Opening
 from gateway.platform import Platform
 from gateway.reply import BadReplyError, Reply
 from gateway.routes import Match, RouteTable
+from sandbox.body import Body
 from scheduler.errors import BusyError, NotFoundError, UnavailableError
 from scheduler.events import Ending, HttpEvent, Outcome
 from scheduler.functions import AuthLevel, HttpTrigger
@@ -106,18 +107,24 @@ class FrontDesk:
         return match
 
     def call(
-        self, match: Match, head: Head, body: bytes, on_reply: Callable[[Reply], None]
+        self, match: Match, head: Head, body: bytes | Body, on_reply: Callable[[Reply], None]
     ) -> None:
         """Run the function; `on_reply` gets the answer, at once if the call is refused."""
         first = head.first
         url = f"{head.scheme}://{first.get('host', 'localhost')}{head.target}"
-        event = _new(HttpEvent, (head.method, url, head.headers, head.query, match.params, body))
+        apart: Body | None = None
+        inside: bytes | int
+        if type(body) is bytes:
+            inside = body
+        else:
+            apart, inside = cast("Body", body), len(body)
+        event = _new(HttpEvent, (head.method, url, head.headers, head.query, match.params, inside))
         parent = first.get("traceparent")
         trace = (parent, first.get("tracestate", "")) if parent else None
         self._outstanding += 1
         ended = partial(self._ended, match, on_reply)
         try:
-            self._dispatcher.dispatch(match.function, event, ended, trace=trace)
+            self._dispatcher.dispatch(match.function, event, ended, trace=trace, body=apart)
         except (BusyError, UnavailableError, NotFoundError) as error:
             ended(error)
         except Exception as error:  # noqa: BLE001  a fault of ours costs a call, not a connection

@@ -22,8 +22,10 @@ from gateway.connections import Visit
 from gateway.front_desk import NOT_YET, FrontDesk, Head, is_admin
 from gateway.http_connection import HttpConnection
 from gateway.http_limits import HttpLimits, RefusedError
+from gateway.incoming_body import IncomingBody
 from gateway.reply import Reply
 from gateway.routes import Match
+from sandbox.body import Body
 
 _log = logging.getLogger("taak.gateway.http")
 
@@ -137,8 +139,11 @@ class DataListener:
             return reply.plain(503)  # the client did not wait; nobody reads it
         return desk.admit(head, waits=False)
 
-    async def _body(self, request: Request) -> bytes | Reply:
-        """Return the whole body, or the answer to one that is too large, too slow or broken."""
+    async def _body(self, request: Request) -> bytes | Body | Reply:
+        """Return the whole body, or the answer to one that is too large, too slow or broken.
+
+        What is large goes into a file as it comes, so that it never is in the heap as a whole.
+        """
         if not request.body_exists:
             return b""
         limit = self._desk.max_body
@@ -148,20 +153,17 @@ class DataListener:
         if request.headers.get("Expect", "").lower() == "100-continue":
             _tell_to_continue(request)
         content = request.content
-        parts: list[bytes] = []
-        size = 0
+        coming = IncomingBody()
         try:
             while not content.at_eof():
-                part = await content.readany()
-                size += len(part)
-                if size > limit:
+                coming.add(await content.readany())
+                if coming.size > limit:
                     return self._desk.too_large()
-                parts.append(part)
         except RefusedError as error:
             return _refusal(error.status, f"{error.text}\n")
         except (ConnectionError, RequestPayloadError):  # the client left
             return _refusal(400, "The body ended before its time.\n")
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return coming.whole()
 
 
 def _tell_to_continue(request: Request) -> None:

@@ -12,9 +12,12 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http import HttpVersion10
+
+from sandbox.body import Body
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # all that controls, but the tab
@@ -27,6 +30,7 @@ _HOP_BY_HOP = frozenset(
     }
 )  # fmt: skip
 _JOINED_BYTES = 1 << 16
+PIECE = 256 << 10  # bytes of a body in a file that are in the heap at a time
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 << 10
 _BODILESS = frozenset({204, 304})
@@ -48,11 +52,11 @@ class Reply:
 
     __slots__ = ("_head", "_request", "apart", "body", "keep_alive", "status")
 
-    def __init__(self, status: int, head: str, body: bytes) -> None:
+    def __init__(self, status: int, head: str, body: bytes | Body) -> None:
         self.status = status
         self.body = body if status != _EMPTY else b""
         self.keep_alive: bool | None = None  # None: as the client wishes
-        #: The body is so large that joining it to the head would cost a copy.
+        #: The body is so large that joining it to the head would cost a copy, or in a file.
         self.apart = len(self.body) > _JOINED_BYTES and status not in _BODILESS
         self._head = head
 
@@ -67,7 +71,19 @@ class Reply:
             return f"{self._head}{_date()}{end}".encode("latin-1", "replace")
         length = f"Content-Length: {len(body)}\r\n"
         head = f"{self._head}{_date()}{length}{end}".encode("latin-1", "replace")
-        return head if method == "HEAD" or self.apart else head + body
+        return head if method == "HEAD" or self.apart else head + cast("bytes", body)
+
+    def piece(self, at: int) -> bytes:
+        """Return what to write next of a body that goes by itself, b"" at its end."""
+        body = self.body
+        if isinstance(body, Body):
+            return body.read(at, min(PIECE, len(body) - at))
+        return b"" if at else body
+
+    def done(self) -> None:
+        """Give back what a body in a file takes: answers are kept until the next one."""
+        if isinstance(self.body, Body):
+            self.body.close()
 
     # -- what aiohttp's request loop asks of a response
 
@@ -79,20 +95,31 @@ class Reply:
 
     async def write_eof(self, _data: bytes = b"") -> None:
         """Write everything; wait only when the client reads more slowly than we write."""
-        request = self._request
+        try:
+            await self._write(self._request)
+        finally:
+            self.done()
+
+    async def _write(self, request: web.BaseRequest) -> None:
         transport = request.transport
         if transport is None:
             return  # the client has left
         http10 = request.version == HttpVersion10
         method = request.method
         transport.write(self.encode(method, keep_alive=bool(self.keep_alive), http10=http10))
-        if self.apart and method != "HEAD":
-            transport.write(self.body)
+        at = 0
+        while self.apart and method != "HEAD" and (piece := self.piece(at)):
+            at += len(piece)
+            transport.write(piece)
+            if request.protocol.writing_paused:
+                await request.writer.drain()
+            if transport.is_closing():
+                return
         if request.protocol.writing_paused:  # also small answers add up when nobody reads them
             await request.writer.drain()
 
 
-def from_function(status: int, headers: Headers, body: bytes, extra: Headers = ()) -> Reply:
+def from_function(status: int, headers: Headers, body: bytes | Body, extra: Headers = ()) -> Reply:
     """Return the answer that user code made, after checking every part of it.
 
     Raises:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from sandbox.body import Body
 from sandbox.runtime import wire
 
 #: What ends a call: (status, exec_us, payload) of the guest, or why there is none.
@@ -18,10 +19,14 @@ class Call(ABC):
     """One frame that waits for its reply, and what is to be done with it.
 
     An answer that comes after the first is dropped: a call over time is answered before its worker
-    ends.
+    ends. `body` is what goes beside the frame, ours until the call has ended, whichever worker has
+    it; `room` is where a worker has laid the body of its reply.
     """
 
-    __slots__ = ("answered", "attempts", "cold", "frame", "id", "number", "queued_at", "sent_at")
+    __slots__ = (
+        "answered", "attempts", "body", "cold", "frame", "id", "number", "queued_at", "room",
+        "sent_at",
+    )  # fmt: skip
 
     def __init__(self, call_id: bytes, frame: bytes, now: float) -> None:
         self.id = call_id
@@ -32,12 +37,16 @@ class Call(ABC):
         self.attempts = 0
         self.answered = False
         self.cold = False
+        self.body: Body | None = None
+        self.room: Body | None = None
 
     def answer(self, result: Result) -> None:
         """End the call, once."""
         if not self.answered:
             self.answered = True
             self.ended(result)
+            if self.body is not None:
+                self.body.close()
 
     @abstractmethod
     def ended(self, result: Result) -> None:

@@ -16,11 +16,13 @@ from enum import Enum
 from typing import Any
 
 from sandbox import channel as channels
+from sandbox.body import Body
 from sandbox.call import Call
 from sandbox.channel import Channel
 from sandbox.death import Death
 from sandbox.drain import Drain
 from sandbox.errors import ProtocolBrokenError
+from sandbox.lane import Lane
 from sandbox.output import Stream
 from sandbox.process_tree import number_inside
 from sandbox.progress import Progress
@@ -34,6 +36,7 @@ _KILL_GRACE_S = 0.5
 _LINGER_S = 5.0  # how long a process may live on without its channel
 _RECALL_S = 0.001  # until what the worker wrote before it looked is surely seen
 _AHEAD_BYTES = 8 << 20  # with more of them unread, a worker gets no further call
+_MAX_LENT = 64  # with so many bodies lent to it, a worker gets no further call
 _MAX_EXEC_US = 1 << 50  # what a worker says of its time is added up and stored
 
 
@@ -62,7 +65,9 @@ TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
 class Worker:
     """One forked guest process that serves one function."""
 
-    def __init__(self, sock: socket.socket, page: Progress, events: WorkerEvents, tree: Tree):
+    def __init__(
+        self, sock: socket.socket, lane: Lane, page: Progress, events: WorkerEvents, tree: Tree
+    ):
         self.pid = 0
         self.is_coroutine = False
         self.usable = False  # calls may be sent: the state BOUND, as an attribute for the hot path
@@ -75,6 +80,7 @@ class Worker:
         self._sent = 0
         self._held = 0  # frames up to this number are held back; 0: none
         self._taken: set[bytes] = set()  # calls that were answered from the page
+        self._lane = lane
         self._page = page
         self._events = events
         self._tree = tree
@@ -103,13 +109,15 @@ class Worker:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             made.callback(theirs.close)
             made.callback(ours.close)
+            lane = ours.dup()
+            made.callback(lane.close)
             pipes = []
             for _ in Stream:
                 pipes.append(os.pipe2(os.O_CLOEXEC))
                 for end in pipes[-1]:
                     made.callback(os.close, end)
             made.pop_all()  # all is there: from here on each has an owner
-        worker = cls(host, page, events, tree)
+        worker = cls(host, Lane(lane), page, events, tree)
         drain.attach(ours.detach(), worker._on_record, _nothing)
         for stream, (reader, _) in zip(Stream, pipes, strict=True):
             raw = RawOutput(worker, stream, drain)
@@ -147,6 +155,8 @@ class Worker:
         call.sent_at = now
         self.in_flight[call.id] = call
         self._sent = call.number = self._sent + 1
+        if call.body is not None:
+            self._lend(call, call.body)
         channel = self._channel
         channel.send(call.frame)
         if channel.queued > _AHEAD_BYTES:
@@ -225,6 +235,8 @@ class Worker:
             self._on_reply(message)
         elif message[0] == wire.HELLO and self._phase is WorkerState.FORKED:
             self._on_hello(message)
+        elif message[0] == wire.WANTED and len(message) == 3:
+            self._on_wanted(message)
         else:
             self._break("a message that nobody asked for")
 
@@ -266,6 +278,37 @@ class Worker:
         if self._phase is WorkerState.DRAINING and not in_flight:
             self._end()
 
+    def _lend(self, call: Call, body: Body) -> None:
+        """Lend the body of a call's request: it is there before the frame is."""
+        lent = sum(1 for other in self.in_flight.values() if other.body is not None)
+        if lent >= _MAX_LENT:
+            self.usable = False
+        self._hand(wire.BODY, call, body)
+
+    def _on_wanted(self, message: list[Any]) -> None:
+        """Lend room for the body of a reply, once a call: the worker's memory, but not its size."""
+        _kind, call_id, size = message
+        call = self.in_flight.get(call_id) if type(call_id) is bytes else None
+        if call is None or call.room is not None:
+            self._break("a wish for room that no call of it has")
+        elif not self.is_coroutine and next(iter(self.in_flight)) != call_id:
+            self._break("a wish for room out of order")
+        elif type(size) is not int or not wire.APART <= size <= wire.MAX_ROOM:
+            self._break("a wish for room of an unreadable size")
+        else:
+            with contextlib.suppress(OSError):  # no descriptor is left: it comes in the frame
+                call.room = Body.room(size)
+            self._hand(wire.ROOM, call, call.room)
+
+    def _hand(self, kind: int, call: Call, body: Body | None) -> None:
+        try:
+            self._lane.hand(kind, call.id, body)
+        except (BrokenPipeError, ConnectionError):
+            pass  # it has just ended: its channel tells
+        except OSError:
+            # Not now: its owner is in the middle of a thought.
+            self._loop.call_soon(self.kill, "it does not take the bodies that it is lent")
+
     def _take_kept(self) -> None:
         """Answer the calls whose replies the worker has made but not sent (sandbox/progress.py)."""
         try:
@@ -294,7 +337,9 @@ class Worker:
             self._events.returned(self, [])  # nothing comes back, but there is room again
 
     def _reopen(self) -> None:
-        if not self._held and not self._death.why and self._channel.queued <= _AHEAD_BYTES:
+        if self._held or self._death.why or self._channel.queued > _AHEAD_BYTES:
+            return
+        if sum(1 for call in self.in_flight.values() if call.body is not None) < _MAX_LENT:
             self.usable = self._phase is WorkerState.BOUND
 
     def _identify(self) -> None:
@@ -330,6 +375,7 @@ class Worker:
         self._step(WorkerState.GONE)
         self._death.because(reason)
         self._channel.close()
+        self._lane.close()
         self._take_kept()
         begun = self._page.begun
         if self._held:

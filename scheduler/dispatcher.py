@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from sandbox.body import Body
 from sandbox.call import Call, Result, encode_call
 from sandbox.errors import SandboxError
 from sandbox.output import OutputSink, Stream
@@ -133,9 +134,11 @@ class Dispatcher:
         trace: Trace = None,
         invocation_id: str | None = None,
         recorded: bool = True,
+        body: Body | None = None,
     ) -> None:
         """Run the function once; `on_outcome` is called with how it ended.
 
+        `body` is what the event has not in itself; it is closed when the call has ended.
         It gets a BusyError when the call waited in vain; else this raises like `invoke`.
         """
         pool = self._pools.get(function.name)
@@ -148,6 +151,7 @@ class Dispatcher:
         call.trigger = trigger
         call.recorded = recorded
         call.on_outcome = on_outcome
+        call.body = body
         pool.submit(call)
 
     def finish(self, call: _Invocation, result: Result) -> None:

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from sandbox.body import Body
+
 
 class HttpEvent(NamedTuple):
     """One HTTP request, as the function will see it.
 
     `headers` and `query` keep their order and repeats. `url` is absolute, with the query string.
+    `body` is the number of its bytes when it goes beside the frame (sandbox/body.py).
     """
 
     method: str
@@ -22,7 +25,7 @@ class HttpEvent(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     query: tuple[tuple[str, str], ...]
     route_params: tuple[tuple[str, str], ...]
-    body: bytes
+    body: bytes | int
 
 
 class DataEvent(NamedTuple):
@@ -58,7 +61,7 @@ class HttpReply(NamedTuple):
 
     status: int
     headers: Sequence[Sequence[str]]
-    body: bytes
+    body: bytes | Body
 
 
 class Outcome(NamedTuple):

@@ -40,20 +40,27 @@ def outcome_of(reply: tuple[int, int, Any], call: Call) -> Outcome:
     exec_s = exec_us / 1e6
     wait_s = call.sent_at - call.queued_at
     if status == 0:
-        http = _http_reply(payload) if type(payload) is list else None
+        http = _http_reply(payload, call) if type(payload) is list else None
         return _new(Outcome, (_SUCCEEDED, http, "", "", exec_s, wait_s, call.cold, ""))
     line, detail = _texts(payload)
     ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED
     return Outcome(ending, None, line, detail, exec_s, wait_s, call.cold)
 
 
-def _http_reply(payload: list[Any]) -> HttpReply | None:
+def _http_reply(payload: list[Any], call: Call) -> HttpReply | None:
     """Return what an HTTP function answered; its headers are checked where they are written."""
     if len(payload) == 3:
         status, headers, body = payload
         if type(status) is int and type(headers) is list and type(body) is bytes:
             return _new(HttpReply, (status, headers, body))
+        room = call.room
+        if type(body) is int and room is not None and body == room.size:
+            return HttpReply(status, headers, room) if _is_head(status, headers) else None
     return None
+
+
+def _is_head(status: Any, headers: Any) -> bool:
+    return type(status) is int and type(headers) is list
 
 
 def _texts(payload: Any) -> tuple[str, str]:

@@ -129,10 +129,12 @@ def outcome_shape(outcome: Outcome) -> dict[str, Any]:
         "wait_ms": round(outcome.wait_s * 1000, 3),
     }
     if reply is not None:
+        body = reply.body
+        whole = body if isinstance(body, bytes) else body.read(0, len(body))
         try:
-            shape["body"] = reply.body.decode()
+            shape["body"] = whole.decode()
         except UnicodeDecodeError:
-            shape["body_base64"] = base64.b64encode(reply.body).decode()
+            shape["body_base64"] = base64.b64encode(whole).decode()
     return shape
 
 

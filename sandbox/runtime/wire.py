@@ -21,6 +21,13 @@ CANCEL = 2  # [CANCEL, id]: the caller has been answered; stop the coroutine if 
 # worker -> host
 HELLO = 10  # [HELLO, is_coroutine, error: [line, detail] | nil]
 REPLY = 11  # [REPLY, id, status: 0 ok | 1 failed | 2 load failed, exec_us, payload]
+WANTED = 12  # [WANTED, id, bytes]: room for the body of the reply to this call, on the lane
+
+# On the lane (lane.py); in the frame stands the number of bytes where the body would be.
+BODY = 1  # of the request
+ROOM = 2  # for the reply's body; without a descriptor: there is none, send it in the frame
+#: Bytes from which a body goes beside its frame: below, copies cost less than a file of memory.
+APART = 256 << 10
 
 # host -> zygote
 BIND = 20  # [BIND, bind: map, import_here: bool]
@@ -58,6 +65,8 @@ EXITED = 72  # [EXITED, code | nil, signal | nil]: the main child ended; its tre
 
 #: The largest frame that a host reads from a guest: a reply of 64 MiB and its envelope.
 MAX_GUEST_FRAME = (64 << 20) + (1 << 20)
+#: The largest body of a reply, in its frame or beside it.
+MAX_ROOM = MAX_GUEST_FRAME
 #: The largest frame that is no reply: what a zygote says of 60 functions whose errors are all as
 #: long as failures.py lets them be.
 MAX_CONTROL_FRAME = 16 << 20

@@ -11,6 +11,7 @@ serve a few.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import os
 import socket
@@ -19,7 +20,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import confine, wire
+from . import confine, lane, wire
+from .lane import Lane
 from .loader import Entry, LoadError
 from .stdio import Capture
 
@@ -55,22 +57,30 @@ def run(fds: list[int], entry: Entry | LoadError) -> None:
     confine.name_process("taak-worker")
     with mmap.mmap(progress, mmap.PAGESIZE) as page:
         os.close(progress)
-        capture = Capture(socket.socket(fileno=log), wire.pack)
+        records = socket.socket(fileno=log)
+        records.setblocking(True)  # whatever user code has set as the default
+        capture = Capture(records, wire.pack)
         capture.install()
+        bodies = Lane(records)
         sock = socket.socket(fileno=channel)
         error = list(entry.args) if isinstance(entry, LoadError) else None
         is_coroutine = isinstance(entry, Entry) and entry.is_coroutine
         sock.sendall(wire.encode([wire.HELLO, is_coroutine, error]))
-        if is_coroutine:
-            asyncio.run(_Coroutines(sock, entry, capture, page).serve())
-        else:
-            _serve(sock, entry, capture, page)
+        with contextlib.suppress(lane.ClosedError):
+            if is_coroutine:
+                asyncio.run(_Coroutines(sock, entry, capture, page, bodies).serve())
+            else:
+                _serve(sock, entry, capture, page, bodies)
     capture.finish()
     os._exit(0)
 
 
 def _serve(
-    sock: socket.socket, entry: Entry | LoadError, capture: Capture, page: mmap.mmap
+    sock: socket.socket,
+    entry: Entry | LoadError,
+    capture: Capture,
+    page: mmap.mmap,
+    bodies: Lane,
 ) -> None:
     decoder = wire.Decoder(wire.MAX_HOST_FRAME)
     call = entry.call if isinstance(entry, Entry) else _refusal(entry)
@@ -90,15 +100,22 @@ def _serve(
             if begun <= _held(page, 8)[0]:
                 answers.send()
                 if _is_taken_back(page, begun):
+                    bodies.drop(message[1], message[2])
                     continue
             _kind, call_id, event, trace = message
             start = _clock()
             name = _text(call_id)
+            if type(event[-1]) is int and (refusal := _take_body(bodies, call_id, event)):
+                answers.send(_reply(call_id, _FAILED, 0, [refusal, ""]))
+                continue
             mark = begin(name)
             status, payload = call(event, _info(name, trace))
             end(name, mark)
             if fork.is_child:
                 os._exit(0)  # user code forked and its child came back here
+            if status == 0 and lane.is_large(payload):
+                answers.send(wire.encode([wire.WANTED, call_id, len(payload[2])]))
+                payload = lane.fill(bodies.room(call_id), payload)
             spent = (_clock() - start) // 1000
             frame = _reply(call_id, status, spent, payload)
             if not (waiting and spent < _QUICK_US and answers.keep(frame)):
@@ -180,6 +197,16 @@ def _text(call_id: bytes) -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
+def _take_body(bodies: Lane, call_id: bytes, event: list[Any]) -> str:
+    """Put the body that came beside the frame into its event; return why that cannot be."""
+    size = event[-1]
+    try:
+        event[-1] = bodies.body(call_id, size)
+    except (MemoryError, OSError) as error:
+        return f"the request body of {size} bytes cannot be read: {error!r}"
+    return ""
+
+
 def _reply(call_id: bytes, status: int, spent: int, payload: Any) -> bytes:
     try:
         frame = wire.encode([wire.REPLY, call_id, status, spent, payload])
@@ -198,9 +225,16 @@ class _Coroutines:
     """Many calls at once on one loop, for functions that are coroutines."""
 
     def __init__(
-        self, sock: socket.socket, entry: Entry | LoadError, capture: Capture, page: mmap.mmap
+        self,
+        sock: socket.socket,
+        entry: Entry | LoadError,
+        capture: Capture,
+        page: mmap.mmap,
+        bodies: Lane,
     ) -> None:
         self._sock = sock
+        self._bodies = bodies
+        self._rooms: dict[bytes, asyncio.Future[int]] = {}  # that were asked for
         assert isinstance(entry, Entry)
         self._entry = entry
         self._capture = capture
@@ -238,6 +272,10 @@ class _Coroutines:
         if message[0] == wire.CALL:
             self._begun += 1
             _store(self._page, 0, self._begun)
+            event = message[2]
+            if type(event[-1]) is int and (refusal := _take_body(self._bodies, call_id, event)):
+                self._write(_reply(call_id, _FAILED, 0, [refusal, ""]))
+                return
             # Owned by the dict until it is done; a TaskGroup would end all calls when one fails.
             task = self._loop.create_task(self._run(call_id, message))
             self._tasks[call_id] = task
@@ -250,6 +288,8 @@ class _Coroutines:
         try:
             with self._capture.invocation(name):
                 status, payload = await self._entry.acall(message[2], _info(name, message[3]))
+            if status == 0 and lane.is_large(payload) and not self._fork.is_child:
+                payload = lane.fill(await self._room(call_id, len(payload[2])), payload)
         except asyncio.CancelledError:
             status, payload = _FAILED, ["cancelled: the call's time was over", ""]
         finally:
@@ -257,6 +297,32 @@ class _Coroutines:
         if self._fork.is_child:
             os._exit(0)  # user code forked and its child came back here
         self._write(_reply(call_id, status, (_clock() - start) // 1000, payload))
+
+    async def _room(self, call_id: bytes, size: int) -> int:
+        """Ask for room for the body of a reply; return its descriptor, -1 if there is none."""
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._rooms[call_id] = future
+        self._loop.add_reader(self._bodies.sock, self._lent)
+        self._write(wire.encode([wire.WANTED, call_id, size]))
+        try:
+            return await future
+        finally:
+            self._rooms.pop(call_id)
+            if not self._rooms:
+                self._loop.remove_reader(self._bodies.sock)
+
+    def _lent(self) -> None:
+        try:
+            arrived = self._bodies.arrived()
+        except lane.ClosedError:
+            self._loop.remove_reader(self._bodies.sock)  # so is the channel, which ends us
+            return
+        for call_id, fd in arrived:
+            room = self._rooms.get(call_id)
+            if room is not None and not room.done():
+                room.set_result(fd)
+            elif fd >= 0:
+                os.close(fd)  # the call was cancelled meanwhile
 
     def _write(self, frame: bytes) -> None:
         if self._out:

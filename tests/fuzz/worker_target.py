@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import struct
 from typing import Any, cast
 
 from sandbox import channel as channels
+from sandbox.lane import Lane
 from sandbox.progress import Progress
 from sandbox.runtime import wire
 from sandbox.spec import Exit
@@ -40,7 +42,8 @@ class Peer:
         host, self.sock = channels.pair()
         self.sock.setblocking(False)
         page, self.page_fd = Progress.create()
-        self.worker = Worker(host, page, self.owner, cast("Tree", self.tree))
+        lane, self.lane = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.worker = Worker(host, Lane(lane), page, self.owner, cast("Tree", self.tree))
         self.worker.forked(4242)
         self._by_socket = by_socket
 

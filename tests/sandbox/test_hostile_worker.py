@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, cast
@@ -16,6 +17,7 @@ from fuzz.virtual_loop import VirtualLoop
 from sandbox import channel as channels
 from sandbox.call import Call
 from sandbox.errors import ProtocolBrokenError
+from sandbox.lane import Lane
 from sandbox.output import Stream
 from sandbox.progress import Progress
 from sandbox.runtime import wire
@@ -52,7 +54,8 @@ class Scene:
         page, fd = Progress.create()
         os.close(fd)
         self.tree = NotingTree()
-        self.worker = Worker(host, page, self, cast("Tree", self.tree))
+        lane, self.lane = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.worker = Worker(host, Lane(lane), page, self, cast("Tree", self.tree))
 
     def says(self, data: bytes) -> None:
         """Let the process write on its channel, as the kernel vouches."""
@@ -78,6 +81,7 @@ class Scene:
         """Let every timer run out, then take the scene down."""
         await asyncio.sleep(60)
         self.peer.close()
+        self.lane.close()
         self.worker._channel.close()
         self.worker._page.close()
 
