@@ -153,17 +153,17 @@ class DataListener:
         if request.headers.get("Expect", "").lower() == "100-continue":
             _tell_to_continue(request)
         content = request.content
-        coming = IncomingBody()
         try:
-            while not content.at_eof():
-                coming.add(await content.readany())
-                if coming.size > limit:
-                    return self._desk.too_large()
+            with IncomingBody() as coming:
+                while not content.at_eof():
+                    coming.add(await content.readany())
+                    if coming.size > limit:
+                        return self._desk.too_large()
+                return coming.whole()
         except RefusedError as error:
             return _refusal(error.status, f"{error.text}\n")
         except (ConnectionError, RequestPayloadError):  # the client left
             return _refusal(400, "The body ended before its time.\n")
-        return coming.whole()
 
 
 def _tell_to_continue(request: Request) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from sandbox.body import Body
 from sandbox.runtime import wire
 
 
 class IncomingBody:
-    """Collects the pieces of one body."""
+    """Collects the pieces of one body; what has not become whole is dropped at the end of `with`.
+
+    That does not wait for the garbage collector: an error keeps the frame that it went through.
+    """
 
     __slots__ = ("_apart", "_parts", "size")
 
@@ -15,6 +20,13 @@ class IncomingBody:
         self.size = 0  # bytes
         self._parts: list[bytes] = []
         self._apart: Body | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._apart is not None:
+            self._apart.close()
 
     def add(self, part: bytes) -> None:
         """Take the next piece."""
@@ -28,9 +40,10 @@ class IncomingBody:
 
     def whole(self) -> bytes | Body:
         """Return all of it; a file, which nobody can change any more, of a large one."""
-        if self._apart is not None:
-            self._apart.seal()
-            return self._apart
+        body, self._apart = self._apart, None
+        if body is not None:
+            body.seal()
+            return body
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
     def _go_apart(self) -> None:
