@@ -19,9 +19,8 @@ from gateway.opening import Opening
 from gateway.platform import Platform
 from gateway.reply import BadReplyError, Reply
 from gateway.routes import Match, RouteTable
-from sandbox.body import Body
 from scheduler.errors import BusyError, NotFoundError, UnavailableError
-from scheduler.events import Ending, HttpEvent, Outcome
+from scheduler.events import Body, Ending, HttpEvent, Outcome
 from scheduler.functions import AuthLevel, HttpTrigger
 
 _log = logging.getLogger("taak.gateway")

@@ -25,7 +25,7 @@ from gateway.http_limits import HttpLimits, RefusedError
 from gateway.incoming_body import IncomingBody
 from gateway.reply import Reply
 from gateway.routes import Match
-from sandbox.body import Body
+from scheduler.events import Body
 
 _log = logging.getLogger("taak.gateway.http")
 

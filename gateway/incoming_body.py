@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from sandbox.body import Body
-from sandbox.runtime import wire
+from scheduler.events import Body
 
 
 class IncomingBody:
@@ -35,7 +34,7 @@ class IncomingBody:
             self._apart.append(part)
             return
         self._parts.append(part)
-        if self.size >= wire.APART:
+        if self.size >= Body.LARGE:
             self._go_apart()
 
     def whole(self) -> bytes | Body:

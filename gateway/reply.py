@@ -17,7 +17,7 @@ from typing import cast
 from aiohttp import web
 from aiohttp.http import HttpVersion10
 
-from sandbox.body import Body
+from scheduler.events import Body
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # all that controls, but the tab

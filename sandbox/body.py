@@ -12,6 +12,8 @@ import errno
 import fcntl
 import os
 
+from sandbox.runtime import wire
+
 #: How many there may be at a time: each takes a descriptor, and whoever gets none sends its bytes
 #: in the frame, which costs copies and nothing else.
 MOST = 128
@@ -23,6 +25,7 @@ class Body:
 
     __slots__ = ("_fd", "size")
     open = 0  # of all
+    LARGE = wire.APART  # bytes from which one is worth it
 
     def __init__(self) -> None:
         """Begin an empty one.

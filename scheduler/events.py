@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from sandbox.body import Body
 
+__all__ = ["Body", "DataEvent", "Ending", "Event", "HttpEvent", "HttpReply", "Outcome"]
+
 
 class HttpEvent(NamedTuple):
     """One HTTP request, as the function will see it.

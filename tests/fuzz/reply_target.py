@@ -10,7 +10,7 @@ from gateway.front_desk import FrontDesk
 from gateway.reply import Reply
 from gateway.routes import Match
 from sandbox.runtime import wire
-from scheduler.events import Ending
+from scheduler.events import Body, Ending
 from scheduler.outcomes import outcome_of
 
 from .case import Case
@@ -35,8 +35,9 @@ _VALUES = ("1", "", "chunked", "close", "5", "a\r\nSmuggled: 1", "a\nSmuggled: 1
            "v" * 33_000, "v" * 400)  # fmt: skip
 _STATUSES = (200, 201, 204, 205, 206, 299, 302, 304, 400, 404, 500, 503, 599, 199, 100, 101, 600,
              0, -1, 1 << 40, (1 << 64) - 1, True, None, "200", 200.0)  # fmt: skip
+_ROOM = 70_000  # bytes that were lent for a body
 _BODIES: tuple[Any, ...] = (
-    b"", b"body", b"HTTP/1.1 200 OK\r\nSmuggled: 1\r\n\r\n", b"\0" * 70_000, "text", None, 1,
+    _ROOM, b"", b"body", b"HTTP/1.1 200 OK\r\nSmuggled: 1\r\n\r\n", b"\0" * 70_000, "text", None, 1,
     [b"x"],
 )  # fmt: skip
 
@@ -60,7 +61,10 @@ class ReplyTarget:
             case.saw("refusal")
             return
         _kind, call_id, status, exec_us, decoded = messages[0]
-        outcome = outcome_of((status, exec_us, decoded), CountedCall(call_id, b"", 0.0))
+        call = CountedCall(call_id, b"", 0.0)
+        if case.chance(0.2):
+            call.room = Body.room(_ROOM)
+        outcome = outcome_of((status, exec_us, decoded), call)
         assert outcome.ending is Ending.SUCCEEDED, "a reply of status 0 did not succeed"
         answer = desk._reply(
             cast("Match", SimpleNamespace(function=SimpleNamespace(name="f"))), outcome
@@ -94,7 +98,7 @@ def _payload(case: Case) -> Any:
     if headers and case.chance(0.5):
         headers[random.randrange(count)] = [random.choice(_NAMES), random.choice(_VALUES)]
     status = random.choice(_STATUSES[:13] if case.chance(0.8) else _STATUSES)
-    body = random.choice(_BODIES[:4] if case.chance(0.85) else _BODIES)
+    body = random.choice(_BODIES[:5] if case.chance(0.85) else _BODIES)
     payload: Any = [status, headers, body]
     if case.chance(0.25):
         payload = confused(random, payload)
@@ -103,8 +107,10 @@ def _payload(case: Case) -> Any:
 
 def _check(answer: Reply, method: str, *, keep_alive: bool, http10: bool) -> None:
     data = answer.encode(method, keep_alive=keep_alive, http10=http10)
+    head = len(data)
     if answer.apart and method != "HEAD":
-        data += answer.body
+        while piece := answer.piece(len(data) - head):
+            data += piece
     found = _HEAD.match(data)
     assert found is not None, f"no response: {data[:500]!r}"
     assert len(found[0]) <= _MAX_HEAD, f"a head of {len(found[0])} bytes"

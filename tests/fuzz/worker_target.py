@@ -83,6 +83,7 @@ class Peer:
     def close(self) -> None:
         """Let the process die."""
         self.sock.close()
+        self.lane.close()
         os.close(self.page_fd)
 
 
@@ -110,6 +111,7 @@ class WorkerTarget:
             for peer in peers:
                 peer.close()
                 peer.worker._channel.close()
+                peer.worker._lane.close()
                 peer.worker.drain()
 
 
@@ -142,6 +144,8 @@ async def _round(case: Case, hostile: Peer, good: Peer) -> None:
         right = [_reply(case, case.random.choice(ids[:1] * 4 + ids))]
     else:
         right = [[wire.HELLO, False, None]]
+    if ids and case.chance(0.15):
+        right = [_wish(case, case.random.choice(ids[:1] * 4 + ids)), *right]
     for data in case.hostile(right, valid=0.65):
         await hostile.say(data)
         case.check_channel(worker._channel, wire.MAX_GUEST_FRAME)
@@ -184,11 +188,19 @@ def _reply(case: Case, call_id: bytes) -> list[Any]:
     return [wire.REPLY, call_id, status, case.random.choice((0, 12, 5000)), payload]
 
 
+def _wish(case: Case, call_id: bytes) -> list[Any]:
+    """Ask for room for a reply's body; nothing is written into it."""
+    sizes = (wire.APART, wire.MAX_ROOM, 0, -1, wire.MAX_ROOM + 1, 1 << 63, None, b"1")
+    return [wire.WANTED, call_id, case.random.choice(sizes[:2] * 6 + sizes)]
+
+
 def _check(hostile: Peer) -> None:
     assert hostile.gone, "a worker whose channel is closed is not gone"
     assert hostile.owner.is_gone == 1, f"its end was told {hostile.owner.is_gone} times"
     assert hostile.owner.is_ready <= 1, "it was ready twice"
     assert not hostile.worker.in_flight, "calls are in flight without a worker"
+    if any(call.room is not None for call in hostile.calls):
+        hostile.case.saw("room")
     for call in hostile.calls:
         assert call.outcomes == 1, f"a call ended {len(call.ends)} times, {call.handed_back} back"
         if call.ends and isinstance(call.ends[0], tuple):

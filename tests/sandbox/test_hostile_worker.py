@@ -83,6 +83,7 @@ class Scene:
         self.peer.close()
         self.lane.close()
         self.worker._channel.close()
+        self.worker._lane.close()
         self.worker._page.close()
 
     def _open(self, pid: int) -> int:
