@@ -8,6 +8,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
+from unittest.mock import Mock
 
 import pytest
 from fuzz.fakes import FakeDrain, FakeTree
@@ -40,7 +41,7 @@ def _left(free: int) -> Iterator[None]:
 
 def _create() -> tuple[Worker, list[int]]:
     return Worker.create(
-        cast("WorkerEvents", object()), cast("Tree", FakeTree()), cast("Drain", FakeDrain())
+        cast("WorkerEvents", Mock()), cast("Tree", FakeTree()), cast("Drain", FakeDrain())
     )
 
 
