@@ -27,6 +27,7 @@ from gateway.reply import Reply
 from gateway.routes import Match
 from scheduler.events import Body
 
+_READ = 256 << 10  # what one read may bring: with less, a large body would stop at each
 _log = logging.getLogger("taak.gateway.http")
 
 
@@ -75,6 +76,7 @@ class DataListener:
             visit,
             self._limits,
             since,
+            read_bufsize=_READ,
             auto_decompress=False,  # a function gets the body as it was sent
             logger=_log,
         )

@@ -30,7 +30,7 @@ _HOP_BY_HOP = frozenset(
     }
 )  # fmt: skip
 _JOINED_BYTES = 1 << 16
-PIECE = 256 << 10  # bytes of a body in a file that are in the heap at a time
+PIECE = 1 << 20  # bytes of a body in a file that are in the heap at a time
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 << 10
 _BODILESS = frozenset({204, 304})

@@ -15,6 +15,7 @@ from fuzz.fakes import CountedCall, FakeTree
 from fuzz.virtual_loop import VirtualLoop
 
 from sandbox import channel as channels
+from sandbox.body import Body
 from sandbox.call import Call
 from sandbox.errors import ProtocolBrokenError
 from sandbox.lane import Lane
@@ -304,5 +305,58 @@ def test_a_forged_record_can_be_shown(play: Play) -> None:
         for data in (b"\x91\xa2a\xff", b"\x91" * 1000 + b"\xc0\xc0", b"\xc0", b""):
             scene.worker._on_record(data)
         assert scene.records == [["a\ufffd"]]
+
+    play(act)
+
+
+@pytest.mark.parametrize("size", [-1, 0, wire.APART - 1, wire.MAX_ROOM + 1, 1 << 60, None, "1"])
+def test_a_wish_for_room_of_no_possible_size_ends_the_worker(play: Play, size: object) -> None:
+    """Before anything is made for it."""
+
+    async def act(scene: Scene) -> None:
+        scene.says(HELLO)
+        made = scene.calls()
+        with broken(scene, made):
+            scene.says(wire.encode([wire.WANTED, made.id, size]))
+        assert made.room is None
+
+    play(act)
+
+
+@pytest.mark.parametrize("call_id", [b"x" * 16, None, "behind", "again"])
+def test_room_is_lent_for_the_call_that_runs_once(play: Play, call_id: object) -> None:
+    """Not for a call of nobody's, one that waits behind it, or a second time."""
+
+    async def act(scene: Scene) -> None:
+        scene.says(HELLO)
+        made, behind = scene.calls(), scene.calls()
+        scene.says(wire.encode([wire.WANTED, made.id, wire.APART]))
+        assert made.room is not None
+        assert len(made.room) == wire.APART
+        assert scene.lane.recv(100) == bytes([wire.ROOM]) + made.id
+        wished = {"behind": behind.id, "again": made.id}.get(str(call_id), call_id)
+        with broken(scene, made):
+            scene.says(wire.encode([wire.WANTED, wished, wire.APART]))
+        assert behind.room is None
+
+    play(act)
+
+
+def test_a_worker_that_does_not_take_its_bodies_gets_no_further_call(play: Play) -> None:
+    """Many may wait for it, in bounds; with each answer it may have one more."""
+
+    async def act(scene: Scene) -> None:
+        scene.says(HELLO)
+        body = Body()
+        sent = []
+        while scene.worker.usable:
+            call_id = os.urandom(16)
+            made = CountedCall(call_id, b"", 0.0)
+            made.body = body
+            scene.worker.send(made, 0.0)
+            sent.append(made)
+            assert len(sent) < 100
+        scene.says(wire.encode([wire.REPLY, sent[0].id, 0, 1, None]))
+        assert scene.worker.usable
 
     play(act)
