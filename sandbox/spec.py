@@ -6,6 +6,7 @@ classes on the other side.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -209,6 +210,8 @@ class Exit(NamedTuple):
     def __str__(self) -> str:
         if self.starved:
             return f"out of memory: the limit is {self.starved // MIB} MiB (memory_mib)"
+        if self.signal == signal.SIGXCPU:
+            return "out of processor time (cpu_s)"
         if self.signal is not None:
             return f"killed by signal {self.signal}"
         return f"exit code {self.code}" if self.code is not None else "vanished"

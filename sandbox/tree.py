@@ -97,10 +97,16 @@ class Tree:
             SpawnFailedError: naming the step that failed and the operating system's reason.
         """
         self._step(TreeState.STARTING)
-        if self._holding is not None:
-            await self._holding.limit(spec.limits, own_files=spec.has_own_files)
         try:
-            self._channel.send_with_fds(wire.encode([wire.SETUP, kind, spec.wire()]), fds)
+            if self._holding is not None:
+                await self._holding.limit(spec.limits, own_files=spec.has_own_files)
+            setup = wire.encode([wire.SETUP, kind, spec.wire()])
+        except (OSError, OverflowError, ValueError) as error:
+            # One sandbox's limits, which the kernel does not take, are no other's business.
+            self.abandon()
+            raise SpawnFailedError(f"{spec.name}: its limits cannot be set: {error}") from error
+        try:
+            self._channel.send_with_fds(setup, fds)
         except OSError as error:
             raise SpawnFailedError(f"{spec.name}: the sandbox is gone: {error}") from error
         await self._started

@@ -17,7 +17,18 @@ _WHOLE: Final = (
     "memory_mib", "processes", "open_files", "tmp_mib", "tmp_files", "file_mib", "cpu_s",
 )  # fmt: skip
 #: Below these no Python process starts, so a smaller number can only be a slip; 0 is no limit.
-_AT_LEAST: Final = {"memory_mib": 32, "processes": 4, "open_files": 32, "tmp_files": 16}
+_AT_LEAST: Final = {"memory_mib": 32, "processes": 16, "open_files": 32, "tmp_files": 16}
+#: Beyond these no machine goes, and the kernel refuses or wraps around.
+_AT_MOST: Final = {
+    "memory_mib": 1 << 24,
+    "processes": 1 << 22,
+    "open_files": 1 << 20,
+    "tmp_mib": 1 << 24,
+    "tmp_files": 1 << 30,
+    "file_mib": 1 << 24,
+    "cpu_s": 1_000_000_000,
+}
+_LEAST_CORES, _MOST_CORES = 0.01, 4096.0
 
 
 def read_isolation(taak: Fields, default: Isolation) -> Isolation:
@@ -28,7 +39,7 @@ def read_isolation(taak: Fields, default: Isolation) -> Isolation:
         sandbox=_choice(taak, "sandbox", _LEVELS, default.sandbox),
         network=_choice(taak, "network", _NETWORKS, default.network),
         ports=_ports(taak, default.ports),
-        cpu_cores=taak.number("cpu_cores", default.cpu_cores),
+        cpu_cores=_cores(taak, default.cpu_cores),
         **changes,
     )
 
@@ -37,8 +48,21 @@ def _number(taak: Fields, name: str, default: Isolation) -> int:
     usual: int = getattr(default, name)
     number = taak.whole(name, usual)
     least = _AT_LEAST.get(name, 0)
-    if 0 < number < least:
-        taak.complain(f"must be 0 (no limit) or at least {least}, not {number}", name)
+    most = _AT_MOST[name]
+    if 0 < number < least or number > most:
+        taak.complain(f"must be 0 (no limit) or from {max(least, 1)} to {most}, not {number}", name)
+        return usual
+    return number
+
+
+def _cores(taak: Fields, usual: float) -> float:
+    number = taak.number("cpu_cores", usual)
+    if number and not _LEAST_CORES <= number <= _MOST_CORES:
+        taak.complain(
+            f"must be 0 (no limit) or from {_LEAST_CORES:g} to {_MOST_CORES:g} processors, "
+            f"not {number:g}",
+            "cpu_cores",
+        )
         return usual
     return number
 

@@ -73,7 +73,9 @@ def limit_resources(limits: dict[str, Any]) -> None:
         hard = resource.getrlimit(kind)[1]
         if hard != resource.RLIM_INFINITY:
             wanted = min(wanted, hard)
-        resource.setrlimit(kind, (wanted, wanted))
+        # A second more until the kernel kills without a word: SIGXCPU tells the reason.
+        most = wanted + 1 if kind == resource.RLIMIT_CPU else wanted
+        resource.setrlimit(kind, (wanted, most if hard == resource.RLIM_INFINITY else wanted))
 
 
 def prepare(kind: str, extra: list[str]) -> str:

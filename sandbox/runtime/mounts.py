@@ -223,7 +223,7 @@ def _make_scratch() -> None:
     options = f"mode=755,size={USUAL_BYTES},nr_inodes={USUAL_FILES}"
     _mount("tmpfs", _SPACE, "tmpfs", _NOSUID | _NODEV, options)
     for target in SCRATCH:
-        folder = _SPACE + target.replace("/", "-")
+        folder = f"{_SPACE}/{target.replace('/', '-')}"
         os.mkdir(folder)
         os.chmod(folder, 0o1777)  # noqa: S103  as every /tmp
         _make_target(_NEW + target, is_folder=True)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,43 @@ async def test_trusted_code_reaches_python_wherever_it_is_installed(tmp_path: Pa
         exit_ = await (await both.run(spec, sink)).wait()
     is_root = os.geteuid() == 0
     assert (exit_.code, sink.out.split()) == (0, ["mine", str(not is_root)]), sink.err
+
+
+async def test_private_files_are_bounded_by_size_and_number_together() -> None:
+    """What fits is written, also in HOME; one byte or file more is refused."""
+    script = (
+        "head -c 3145728 /dev/zero > /tmp/a && echo three; "
+        "head -c 2097152 /dev/zero > /tmp/b || rm /tmp/b; "
+        "head -c 524288 /dev/zero > $HOME/c && echo home; "
+        "i=0; while [ $i -lt 200 ] && touch /var/tmp/$i; do i=$((i+1)); done 2>/dev/null; "
+        "[ $i -lt 100 ] && echo few"
+    )
+    sink = Lines()
+    plain = shell(script, HOME="/home/me")
+    limits = ResourceLimits(scratch_bytes=4 << 20, scratch_files=100)
+    async with launchers() as both:
+        await (await both.run(replace(plain, limits=limits, scratch=("/home/me",)), sink)).wait()
+        usual = Lines()
+        await (
+            await both.run(shell("head -c 9000000 /dev/zero > /tmp/a; wc -c < /tmp/a"), usual)
+        ).wait()
+    assert sink.out.split() == ["three", "home", "few"], sink.err
+    assert usual.out.split() == ["9000000"], usual.err
+
+
+async def test_limits_that_the_kernel_refuses_harm_no_other_sandbox() -> None:
+    """They are told as the reason, and the next program starts."""
+    bad = replace(shell("true"), limits=ResourceLimits(cpu_s=1 << 70))
+    async with launchers() as both:
+        with pytest.raises(SpawnFailedError, match="limits cannot be set"):
+            await both.run(bad, Lines())
+        assert (await (await both.run(shell("exit 0"), Lines())).wait()).ok
+
+
+async def test_processor_time_that_is_over_is_told_as_the_reason() -> None:
+    """Not as one kill among others."""
+    limits = ResourceLimits(cpu_s=1)
+    async with launchers() as both:
+        busy = replace(shell("while :; do :; done"), limits=limits)
+        ended = await (await both.run(busy, Lines())).wait()
+    assert "processor time" in str(ended)
