@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scheduler.file_index import Entry, Index, digest_of
@@ -43,18 +44,36 @@ class BundleMaker:
         jobs: Iterable[str],
         environment: Mapping[str, str],
         isolation: Isolation,
+        homes: Mapping[str, Path] | None = None,
     ) -> None:
-        """Take the folders of the app's functions, and those that hold jobs, at any depth."""
+        """Take the folders of the app's functions, and those that hold jobs, at any depth.
+
+        `homes` has the roots of folders that stand elsewhere than in `root`, each with the shared
+        files beside it if it is a function's.
+        """
         self._root = root
+        self._homes = homes or {}
         self._index = index
         self._functions = frozenset(functions)
-        self._jobs = tuple(f"{folder}/" for folder in jobs)
+        self._jobs = frozenset(jobs)
+        self._above_jobs = frozenset(folder for job in self._jobs for folder in _above(job))
         self._environment = json.dumps([dict(environment), str(isolation)], sort_keys=True)
         self._isolation = isolation
-        self._shared = digest_of(self._shared_files())
         self._shared_paths = tuple(self._seen_in(""))
-        found = map(_PACKAGES.fullmatch, sorted(index.folders))
+        self._shared = digest_of(self._shared_files())
+        candidates = (folder for folder in index.folders if folder.endswith("site-packages"))
+        found = map(_PACKAGES.fullmatch, sorted(candidates))
         self._packages = [(match["folder"] or "", match[0]) for match in found if match]
+
+    @property
+    def shared(self) -> tuple[str, str]:
+        """Return what the digest of every function depends on besides its own folder."""
+        return (self._shared, self._environment)
+
+    @property
+    def environment(self) -> str:
+        """Return what the digest of every job depends on besides its own folder."""
+        return self._environment
 
     def function(self, folder: str) -> Bundle:
         """Return the bundle of one function: its folder and everything that is no function."""
@@ -72,7 +91,8 @@ class BundleMaker:
         """Return the bundle of a job: its folder, without the mark that only switches it off."""
         files = (e for e in self._index.below(folder) if not e.path.endswith(f"/{DISABLE_FILE}"))
         digest = digest_of(files, "job", self._environment)
-        return Bundle(name, BundleKind.JOB, digest, self._root, isolation=self._isolation)
+        root = self._homes.get(folder, self._root)
+        return Bundle(name, BundleKind.JOB, digest, root, isolation=self._isolation)
 
     def _bundle(self, name: str, kind: BundleKind, digest: str, folders: tuple[str, ...]) -> Bundle:
         paths = tuple(path for folder in folders for path in self._package_paths(folder))
@@ -81,7 +101,7 @@ class BundleMaker:
             name,
             kind,
             digest,
-            self._root,
+            self._homes.get(name, self._root) if kind is BundleKind.FUNCTION else self._root,
             own_packages=any(self._brings_preloaded(folder) for folder in tops),
             package_paths=paths,
             visible=(*(folder for folder in folders if folder), *self._shared_paths),
@@ -89,24 +109,17 @@ class BundleMaker:
         )
 
     def _shared_files(self) -> Iterator[Entry]:
-        """Yield what every function of the app can see besides its own folder."""
-        for entry in self._index.below(""):
-            top, slash, _ = entry.path.partition("/")
-            if slash and (top in self._functions or entry.path.startswith(self._jobs)):
-                continue
-            # What these two say reaches a function as its environment and its definition.
-            if entry.path not in PRIVATE_FILES:
-                yield entry
+        """Yield what every function of the app can see besides its own folder, in order."""
+        return shared_files(self._index, self._functions, self._jobs)
 
     def _seen_in(self, folder: str) -> Iterator[str]:
         """Yield the fewest paths that hold the shared files and nothing else."""
         start = f"{folder}/" if folder else ""
         names = {*self._index.folders_in(folder), *self._index.files_in(folder)}
         for path in sorted(f"{start}{name}" for name in names):
-            below = f"{path}/"
-            if path in self._functions or path in PRIVATE_FILES or below in self._jobs:
+            if path in self._functions or path in PRIVATE_FILES or path in self._jobs:
                 continue
-            if any(job.startswith(below) for job in self._jobs):
+            if path in self._above_jobs:
                 yield from self._seen_in(path)
             else:
                 yield path
@@ -125,3 +138,24 @@ class BundleMaker:
             ):
                 return True
         return False
+
+
+def shared_files(
+    index: Index, functions: Collection[str], jobs: Collection[str]
+) -> Iterator[Entry]:
+    """Yield the files that are of no function and no job, in the order of their paths."""
+    own = sorted({*functions, *jobs})
+    paths, at = index.paths, 0
+    for folder in own:
+        start, end = bisect_left(paths, f"{folder}/"), bisect_left(paths, f"{folder}0")
+        for path in paths[at:start]:
+            # What these two say reaches a function as its environment and its definition.
+            if path not in PRIVATE_FILES:
+                yield index.entries[path]
+        at = max(at, end)
+    yield from (index.entries[path] for path in paths[at:] if path not in PRIVATE_FILES)
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path

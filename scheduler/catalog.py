@@ -6,7 +6,7 @@ workers or runs; who must follow a change subscribes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -130,20 +130,28 @@ def adopt(previous: AppDefinition, current: AppDefinition) -> AppDefinition:
     An old bundle with the same digest stays, with the root of the release that it came from: its
     sandboxes go on, and nothing is told to restart.
     """
-    known: list[Function | Job] = [*previous.functions, *previous.jobs]
-    bundles = {_identity(item.bundle): item.bundle for item in known}
     functions = {key(function.name): function for function in previous.functions}
     jobs = {(job.kind, key(job.name)): job for job in previous.jobs}
+    new_functions = _others(functions.values(), current.functions)
+    new_jobs = _others(jobs.values(), current.jobs)
+    if not new_functions and not new_jobs:
+        return current
+    known: list[Function | Job] = [*previous.functions, *previous.jobs]
+    bundles = {_identity(item.bundle): item.bundle for item in known}
+    adopted_functions = {
+        id(f): _kept(functions.get(key(f.name)), replace(f, bundle=_adopted(f.bundle, bundles)))
+        for f in new_functions
+    }
+    adopted_jobs = {
+        id(j): _kept(
+            jobs.get((j.kind, key(j.name))), replace(j, bundle=_adopted(j.bundle, bundles))
+        )
+        for j in new_jobs
+    }
     return replace(
         current,
-        functions=tuple(
-            _kept(functions.get(key(f.name)), replace(f, bundle=_adopted(f.bundle, bundles)))
-            for f in current.functions
-        ),
-        jobs=tuple(
-            _kept(jobs.get((j.kind, key(j.name))), replace(j, bundle=_adopted(j.bundle, bundles)))
-            for j in current.jobs
-        ),
+        functions=tuple(adopted_functions.get(id(f), f) for f in current.functions),
+        jobs=tuple(adopted_jobs.get(id(j), j) for j in current.jobs),
     )
 
 
@@ -198,13 +206,23 @@ def _kept(old: T | None, new: T) -> T:
     return old if old is not None and old == new else new
 
 
+def _others(known: Iterable[T], items: Iterable[T]) -> list[T]:
+    """Return the items that are not the very objects that are known."""
+    ids = set(map(id, known))
+    return [item for item in items if id(item) not in ids]
+
+
 def _added(old: Mapping[K, T], new: Mapping[K, T]) -> tuple[T, ...]:
     return tuple(item for name, item in new.items() if name not in old)
 
 
 def _changed(old: Mapping[K, T], new: Mapping[K, T]) -> tuple[T, ...]:
-    return tuple(item for name, item in new.items() if name in old and old[name] != item)
+    return tuple(item for name, item in new.items() if name in old and not _alike(old[name], item))
 
 
 def _same(old: Mapping[K, T], new: Mapping[K, T]) -> tuple[T, ...]:
-    return tuple(item for name, item in new.items() if name in old and old[name] == item)
+    return tuple(item for name, item in new.items() if name in old and _alike(old[name], item))
+
+
+def _alike(old: T, new: T) -> bool:
+    return old is new or old == new

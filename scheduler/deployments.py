@@ -22,7 +22,8 @@ from scheduler.deployment_log import DeploymentLog, DeploymentStore
 from scheduler.errors import SchedulerError
 from scheduler.file_index import FileChangedError, Index
 from scheduler.functions import AppDefinition, Problem
-from scheduler.manifest import read_app
+from scheduler.manifest import read_again
+from scheduler.reading import Reading, Source
 from scheduler.refusal import RefusedError, not_copied, same_refusal, tell_errors
 from scheduler.releases import Release, Releases
 from scheduler.retention import Retention
@@ -82,6 +83,7 @@ class Deployments:
         self._turns = 0
         self._answer: Deployment | None = None  # of the latest turn; None while it runs or failed
         self._decided: _Decided | None = None
+        self._reading: Reading | None = None  # the latest, whether it came to serve or not
         self._attempt: Deployment | None = None
         self._history: deque[Deployment] = deque(maxlen=HISTORY)
         self._last_id = 0
@@ -213,8 +215,7 @@ class Deployments:
     async def _checked(self, release: Release, settings: Mapping[str, str]) -> AppDefinition:
         """Return the definition with the first workers of what is new ready; or refuse it."""
         serving = self._catalog.definition
-        coming = await asyncio.to_thread(self._read, release, settings)
-        coming = adopt(serving, coming)
+        coming = await asyncio.to_thread(self._read, release, settings, serving)
         if losses(serving, coming.problems):
             raise RefusedError([*coming.problems])
         try:
@@ -227,14 +228,20 @@ class Deployments:
             raise RefusedError(problems)
         return replace(coming, problems=tuple(problems))
 
-    def _read(self, release: Release, settings: Mapping[str, str]) -> AppDefinition:
-        return read_app(
-            release.root,
-            self._site,
+    def _read(
+        self, release: Release, settings: Mapping[str, str], serving: AppDefinition
+    ) -> AppDefinition:
+        source = Source(
+            root=release.root,
+            live_root=self._site,
             settings=settings,
             extra_job_roots=self._files.outer_roots(settings),
             index=release.index,
         )
+        reading = read_again(source, self._reading)
+        coming = adopt(serving, reading.definition)
+        self._reading = reading.adopted(coming)
+        return coming
 
     async def _go_live(self, attempt: Deployment, coming: AppDefinition) -> Deployment:
         diff = self._catalog.swap(coming)

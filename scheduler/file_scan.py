@@ -1,7 +1,7 @@
 """The walk over a folder: which files belong to an app, and which are left out.
 
 One stat a file, none is read. What is left out on purpose is noted as a problem; what caches,
-repositories and editors leave behind is passed over.
+repositories and editors leave behind is passed over. `rescan.py` walks over what has changed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable
 
-from scheduler.file_index import Entry, Index
+from scheduler.file_index import Entry, FolderMark, Index
 from scheduler.functions import Problem
 
 #: Folders that are no part of an app, at any depth.
@@ -32,39 +33,72 @@ def is_part(path: str) -> bool:
     )
 
 
-def scan(root: str | os.PathLike[str], *, skip: frozenset[str] = frozenset()) -> Index:
+def scan(
+    root: str | os.PathLike[str], *, skip: frozenset[str] = frozenset(), place: str = ""
+) -> Index:
     """Look at every file below `root` without reading any; a missing root is an empty folder.
 
-    `skip` holds absolute paths of folders to leave out (the platform's own home inside a site).
+    `skip` holds absolute paths of folders to leave out (the platform's own home inside a site);
+    `place` is the folder of the index that the root stands for.
     """
-    return _Scan(os.fspath(root), skip).index()
+    walk = Walk(root, skip, place)
+    walk.all_of([place])
+    if walk.entries or walk.folders:
+        walk.folders |= steps_to(place)
+    return walk.index()
 
 
-class _Scan:
-    """One walk over a tree."""
+def steps_to(place: str) -> set[str]:
+    """Return a folder and those above it, as paths."""
+    steps = place.split("/") if place else []
+    return {"/".join(steps[: n + 1]) for n in range(len(steps))}
 
-    def __init__(self, root: str, skip: frozenset[str]) -> None:
-        self._root = os.path.abspath(root)
+
+class Walk:
+    """One walk over a tree, or over parts of it, and what it has found."""
+
+    def __init__(
+        self, root: str | os.PathLike[str], skip: frozenset[str] = frozenset(), place: str = ""
+    ) -> None:
+        self._root = os.path.abspath(os.fspath(root))
         self._real_root = os.path.realpath(root)
         self._skip = skip
-        self._entries: dict[str, Entry] = {}
-        self._folders: set[str] = set()
-        self._problems: list[Problem] = []
-        self._changed_ns = 0
+        self._place = place
+        self.entries: dict[str, Entry] = {}
+        self.folders: set[str] = set()
+        self.problems: list[Problem] = []
+        self.marks: dict[str, FolderMark] = {}
+        self.changed_ns = 0
 
     def index(self) -> Index:
-        waiting = [""]
-        while waiting:
-            waiting += self._folder(waiting.pop())
+        """Return what has been found."""
         return Index(
-            self._entries, frozenset(self._folders), self._changed_ns, tuple(self._problems)
+            self.entries,
+            frozenset(self.folders),
+            self.changed_ns,
+            tuple(self.problems),
+            self.marks,
         )
 
-    def _folder(self, folder: str) -> list[str]:
+    def absolute(self, path: str) -> str:
+        """Return where something stands."""
+        inside = path[len(self._place) :].lstrip("/")
+        return os.path.join(self._root, inside) if inside else self._root
+
+    def all_of(self, folders: Iterable[str]) -> None:
+        """Take everything in some folders and below."""
+        waiting = list(folders)
+        while waiting:
+            waiting += self.folder(waiting.pop())
+
+    def folder(self, folder: str) -> list[str]:
         """Take the files of one folder and return its sub-folders."""
-        absolute = os.path.join(self._root, folder) if folder else self._root
+        absolute = self.absolute(folder)
+        self.marks[folder] = (0, 0)
         try:
-            self._changed_ns = max(self._changed_ns, os.stat(absolute).st_ctime_ns)
+            facts = os.stat(absolute)  # before its names are read: what comes later is seen later
+            self.marks[folder] = folder_mark(facts)
+            self.changed_ns = max(self.changed_ns, facts.st_ctime_ns)
             with os.scandir(absolute) as items:
                 return [path for item in items if (path := self._item(folder, item))]
         except (FileNotFoundError, NotADirectoryError):
@@ -89,7 +123,7 @@ class _Scan:
     def _takes_folder(self, path: str, item: os.DirEntry[str]) -> bool:
         if item.name in SKIPPED_FOLDERS or item.path in self._skip:
             return False
-        self._folders.add(path)
+        self.folders.add(path)
         return True
 
     def _file(self, path: str, item: os.DirEntry[str], facts: os.stat_result) -> None:
@@ -102,8 +136,8 @@ class _Scan:
         if not link and not os.access(item.path, os.R_OK):
             self._warn(path, "this file may not be read and is left out; allow it with chmod")
             return
-        self._changed_ns = max(self._changed_ns, facts.st_ctime_ns)
-        self._entries[path] = Entry(
+        self.changed_ns = max(self.changed_ns, facts.st_ctime_ns)
+        self.entries[path] = Entry(
             path=path,
             source=item.path,
             size=facts.st_size,
@@ -140,12 +174,16 @@ class _Scan:
     def _names_interpreter(self, path: str) -> bool:
         """Tell whether this is `bin/python…` of a virtual environment: it must leave the app."""
         folder, _, name = path.rpartition("/")
-        config = os.path.join(self._root, os.path.dirname(folder), "pyvenv.cfg")
         return (
             name.startswith("python")
             and os.path.basename(folder) == "bin"
-            and os.path.exists(config)
+            and os.path.exists(os.path.join(self.absolute(os.path.dirname(folder)), "pyvenv.cfg"))
         )
 
     def _warn(self, path: str, message: str) -> None:
-        self._problems.append(Problem(path, message, warning=True))
+        self.problems.append(Problem(path, message, warning=True))
+
+
+def folder_mark(facts: os.stat_result) -> FolderMark:
+    """Return what tells whether the names in a directory are still the same."""
+    return (facts.st_ctime_ns, facts.st_ino)

@@ -1,7 +1,8 @@
 """A folder -> AppDefinition: every function and job in it, and everything that is wrong.
 
-One bad function never stops the others. Reads files only; whether the result may serve is decided
-by `deployments.py`.
+One bad function never stops the others. What did not change since the reading before is taken over
+from it (`reading.py`), so that a reading costs as much as what is new. Reads files only; whether
+the result may serve is decided by `deployments.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from scheduler.conflicts import without_conflicts
 from scheduler.file_index import Index, with_digests
 from scheduler.file_scan import scan
 from scheduler.function_manifest import FUNCTION_FILE, AppView, read_function
-from scheduler.functions import AppDefinition, Function, Job, Problem
-from scheduler.host_manifest import read_host
-from scheduler.job_manifest import JobFolder, JobRoot, find_jobs, job_roots, read_job
+from scheduler.functions import AppDefinition, Bundle, Job, Problem
+from scheduler.host_manifest import HostManifest, read_host
+from scheduler.job_manifest import JobFolder, JobRoot, find_jobs, read_job
+from scheduler.reading import Known, Reading, Source, Told
 
 # Standard library modules that are loaded before user code, so that a file of the same name at the
 # top of an app would never be the one that is imported.
@@ -40,86 +42,98 @@ def read_app(
     *,
     settings: Mapping[str, str],
     extra_job_roots: Sequence[JobRoot] = (),
-    index: Index | None = None,
 ) -> AppDefinition:
-    """Read the app in `root`.
+    """Read the app in a folder, which may be the one that people edit (see `Source`)."""
+    source = Source(
+        root=root,
+        live_root=live_root,
+        settings=settings,
+        extra_job_roots=extra_job_roots,
+        index=with_digests(scan(root)),
+    )
+    return read_again(source, None).definition
 
-    Args:
-        root: what is read: a release, or the site itself for a mere check.
-        live_root: the folder that people edit, of which `root` is a copy.
-        settings: app settings; they win over local.settings.json.
-        extra_job_roots: job folders from outside of the app, with their places in `root`.
-        index: the files of `root`, with digests; left out, they are read.
-    """
-    index = index or with_digests(scan(root))
-    return _Reader(root, live_root, settings, extra_job_roots, index).app()
+
+def read_again(source: Source, earlier: Reading | None) -> Reading:
+    """Read an app, or what of it differs from an earlier reading."""
+    return _Reader(source, earlier).reading()
+
+
+def function_folders(index: Index) -> list[str]:
+    """Return the folders with a function.json, in the order in which routes are tried."""
+    folders = [name for name in index.folders_in("") if f"{name}/{FUNCTION_FILE}" in index.entries]
+    return sorted(folders, key=lambda name: (name.casefold(), name))
 
 
 class _Reader:
     """One reading of one app."""
 
-    def __init__(
-        self,
-        root: Path,
-        live_root: Path,
-        settings: Mapping[str, str],
-        extra_job_roots: Sequence[JobRoot],
-        index: Index,
-    ) -> None:
-        self._root = root
-        self._index = index
-        self._host = read_host(root, settings)
+    def __init__(self, source: Source, earlier: Reading | None) -> None:
+        self._source = source
+        self._index = index = source.index
+        self._host: HostManifest = read_host(source.root, source.settings)
         self._problems = [*index.problems, *self._host.problems]
-        roots = [*job_roots(live_root, settings), *extra_job_roots]
-        self._jobs = find_jobs(index, roots, self._problems)
-        self._folders = self._function_folders()
-        self._bundles = BundleMaker(
-            root,
+        self._jobs = find_jobs(index, source.job_roots, self._problems)
+        self._folders = function_folders(index)
+        self._bundles = bundles = BundleMaker(
+            source.root,
             index,
             functions=self._folders,
             jobs=[place.folder for place in self._jobs],
             environment=self._host.environment,
             isolation=self._host.isolation,
+            homes=source.homes,
         )
-        self._settings = settings
+        self._known = Known(earlier, index, self._host, bundles.shared, bundles.environment)
 
-    def app(self) -> AppDefinition:
-        functions = self._functions()
-        jobs = [self._job(place) for place in self._jobs]
+    def reading(self) -> Reading:
+        told = self._functions()
+        functions = without_conflicts(
+            [one.function for one in told.values() if one.function is not None], self._problems
+        )
+        jobs = {place: self._job(place) for place in self._jobs}
         self._warn_shadowing()
-        return AppDefinition(
+        definition = AppDefinition(
             digest=self._index.digest,
-            root=self._root,
+            root=self._source.root,
             host=self._host.host,
             functions=tuple(functions),
-            jobs=tuple(jobs),
+            jobs=tuple(jobs.values()),
             problems=tuple(self._problems),
         )
-
-    def _function_folders(self) -> list[str]:
-        """Return the folders with a function.json, in the order in which routes are tried."""
-        folders = [
-            name
-            for name in self._index.folders_in("")
-            if f"{name}/{FUNCTION_FILE}" in self._index.entries
-        ]
-        return sorted(folders, key=lambda name: (name.casefold(), name))
-
-    def _functions(self) -> list[Function]:
-        if not self._host.usable or self._is_v2():
-            return []
-        app = AppView(self._root, self._index, self._host)
-        shared = self._bundles.app() if self._host.one_bundle else None
-        read = (
-            read_function(app, folder, shared or self._bundles.function(folder), self._problems)
-            for folder in self._folders
+        return Reading(
+            source=self._source,
+            host=self._host,
+            shared=self._bundles.shared,
+            environment=self._bundles.environment,
+            functions=told,
+            jobs=jobs,
+            definition=definition,
         )
-        functions = [function for function in read if function is not None]
-        return without_conflicts(functions, self._problems)
+
+    def _functions(self) -> dict[str, Told]:
+        if not self._host.usable or self._is_v2():
+            return {}
+        if self._host.one_bundle:  # a change of one changes all
+            shared = self._bundles.app()
+            told = {folder: self._function(folder, shared) for folder in self._folders}
+        else:
+            told = {
+                folder: self._known.function(folder)
+                or self._function(folder, self._bundles.function(folder))
+                for folder in self._folders
+            }
+        self._problems += (problem for one in told.values() for problem in one.problems)
+        return told
+
+    def _function(self, folder: str, bundle: Bundle) -> Told:
+        problems: list[Problem] = []
+        app = AppView(self._source.home_of(folder), self._index, self._host)
+        return Told(read_function(app, folder, bundle, problems), tuple(problems))
 
     def _is_v2(self) -> bool:
         """Note that an app of the decorator model is not served; its function.json never counts."""
-        name = lookup(self._settings, "PYTHON_SCRIPT_FILE_NAME") or _V2_FILE
+        name = lookup(self._source.settings, "PYTHON_SCRIPT_FILE_NAME") or _V2_FILE
         if name not in self._index.entries:
             return False
         told = (
@@ -130,8 +144,8 @@ class _Reader:
         return True
 
     def _job(self, place: JobFolder) -> Job:
-        return read_job(
-            self._root,
+        return self._known.job(place) or read_job(
+            self._source.home_of(place.folder),
             self._index,
             place,
             bundle=self._bundles.job(place.name, place.folder),

@@ -35,7 +35,8 @@ def _scan(root: Path) -> Index:
     """Look at a release with the folders of outer jobs, which a scan of a site passes over."""
     jobs = root / RESERVED / "jobs"
     places = sorted(os.listdir(jobs)) if jobs.is_dir() else []
-    return merged(scan(root), {f"{RESERVED}/jobs/{name}": scan(jobs / name) for name in places})
+    outer = (scan(jobs / name, place=f"{RESERVED}/jobs/{name}") for name in places)
+    return merged(scan(root), *outer)
 
 
 def _borrowed(seen: Index, known: Index) -> Index:

@@ -34,8 +34,9 @@ class Retention:
     async def collect(self, definition: AppDefinition) -> None:
         """Note what the definition that serves now refers to, and remove what may go."""
         now = self._clock.monotonic()
-        bundles = {function.bundle.root.name for function in definition.functions}
-        bundles |= {job.bundle.root.name for job in definition.jobs}
+        roots = {function.bundle.root for function in definition.functions}
+        roots |= {job.bundle.root for job in definition.jobs}
+        bundles = {root.name for root in roots}
         for digest in (*sorted(bundles - {definition.digest}), definition.digest):
             self._used.pop(digest, None)
             self._used[digest] = now

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from scheduler.clock import Clock
-from scheduler.file_index import FileChangedError, Index, merged, with_digests
-from scheduler.file_scan import scan
+from scheduler.file_index import FileChangedError, Index, with_digests
 from scheduler.functions import Problem
 from scheduler.job_manifest import JobRoot, outer_job_roots
 from scheduler.releases import Release, Releases
+from scheduler.rescan import Scanner
 
 _NS = 1_000_000_000
 
@@ -46,6 +46,8 @@ class SiteFiles:
         self._clock = clock
         self._settle_s = settle_s
         self._patience_s = patience_s
+        self._seen: Index | None = None  # the latest look, with the digests that are known
+        self._seen_of: Sequence[JobRoot] = ()
         self._read: Index | None = None  # what was read last, with digests
         self._known: Index | None = None  # of the newest release, with digests
 
@@ -64,7 +66,7 @@ class SiteFiles:
         """
         try:
             seen = await self.look(settings)
-            self._read = await asyncio.to_thread(with_digests, seen)
+            self._read = await asyncio.to_thread(self._digested, seen)
         except (OSError, FileChangedError):
             return None
         return self._read
@@ -124,15 +126,26 @@ class SiteFiles:
         return replace(index, entries=entries, problems=tuple(problems))
 
     def _scan(self, outer: Sequence[JobRoot]) -> Index:
-        skip = frozenset({str(self._home)})
         if not self._site.is_dir():
             # A folder that is gone is no empty app: it is being moved, or a disk is missing.
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._site))
-        site = scan(self._site, skip=skip)
-        return merged(site, {root.folder: scan(root.live, skip=skip) for root in outer})
+        roots = {"": str(self._site), **{root.folder: str(root.live) for root in outer}}
+        scanner = Scanner(roots, frozenset({str(self._home)}))
+        if self._seen is None or outer != self._seen_of:
+            self._seen, self._seen_of = scanner.whole(), outer
+        else:
+            self._seen = scanner.again(self._seen)
+        return self._seen
+
+    def _digested(self, seen: Index) -> Index:
+        """Return what was seen with its contents, which the next look need not read again."""
+        index = with_digests(seen, self._read)
+        if self._seen is seen:
+            self._seen = index
+        return index
 
     def _build(self, seen: Index) -> Release:
-        self._read = with_digests(seen, self._read)
+        self._read = self._digested(seen)
         release = self._releases.build(self._read)
         self._known = release.index
         return release

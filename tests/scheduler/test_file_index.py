@@ -191,9 +191,9 @@ def test_sockets_and_pipes_are_left_out(tmp_path):
 def test_merged_indexes_stand_side_by_side(tmp_path):
     """Files from elsewhere get the folder's path, and keep where they are read from."""
     write(tmp_path, site__a="1", jobs__triggered__x__run="2")
-    index = merged(scan(tmp_path / "site"), {".taak/jobs/0": scan(tmp_path / "jobs")})
+    index = merged(scan(tmp_path / "site"), scan(tmp_path / "jobs", place=".taak/jobs/0"))
     assert sorted(index.entries) == [".taak/jobs/0/triggered/x/run", "a"]
     assert index.entries[".taak/jobs/0/triggered/x/run"].source.startswith(str(tmp_path / "jobs"))
     assert ".taak/jobs/0/triggered/x" in index.folders
     assert with_digests(index).digest
-    assert merged(scan(tmp_path / "site"), {"x": scan(tmp_path / "none")}).entries.keys() == {"a"}
+    assert merged(scan(tmp_path / "site"), scan(tmp_path / "none", place="x")).folders == set()

@@ -1,0 +1,131 @@
+"""A second look finds what a whole scan finds, and walks over what has changed only."""
+
+import os
+import random
+import shutil
+
+import pytest
+
+from scheduler.file_index import with_digests
+from scheduler.file_scan import Walk
+from scheduler.rescan import Scanner
+
+
+def write(root, **files):
+    """Write files; "__" in a name is a slash."""
+    for name, text in files.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def scanner(tmp_path):
+    """Return a scanner of a site and of one folder outside of it."""
+    (tmp_path / "site").mkdir()
+    roots = {"": str(tmp_path / "site"), ".taak/jobs/0": str(tmp_path / "outer")}
+    return Scanner(roots, frozenset({str(tmp_path / "site/home")}))
+
+
+@pytest.fixture
+def walked(monkeypatch):
+    """Return the folders that are read, as they are read."""
+    folders = []
+    read = Walk.folder
+    monkeypatch.setattr(
+        Walk, "folder", lambda self, folder: folders.append(folder) or read(self, folder)
+    )
+    return folders
+
+
+def facts(index):
+    """Return all that a look says; contents are read later."""
+    seen = {path: (entry.mark, entry.mode, entry.source) for path, entry in index.entries.items()}
+    return (seen, index.folders, set(index.problems), index.marks)
+
+
+def test_nothing_changed_is_the_same_index(tmp_path, scanner, walked):
+    """No folder is read, and who compares sees at once that nothing has happened."""
+    write(tmp_path / "site", a="1", f__b="2", f__g__c="3")
+    first = scanner.whole()
+    walked.clear()
+    assert scanner.again(first) is first
+    assert walked == []
+
+
+def test_only_what_changed_is_read(tmp_path, scanner, walked):
+    """The rest keeps its objects, digests and all."""
+    write(tmp_path / "site", a="1", f__b="2", g__c="3")
+    first = with_digests(scanner.whole())
+    walked.clear()
+    write(tmp_path / "site", f__b="22", f__new__d="4")
+    second = scanner.again(first)
+    assert sorted(walked) == ["f", "f/new"]
+    assert facts(second) == facts(scanner.whole())
+    assert second.entries["g/c"] is first.entries["g/c"]
+    assert second.changed_since(first) == {"f/b", "f/new/d"}
+
+
+def test_named_changes_spare_the_comparison(tmp_path, scanner, walked):
+    """A path that is new is found in its nearest known folder; others are not looked at."""
+    write(tmp_path / "site", a="1", f__b="2", g__c="3")
+    first = scanner.whole()
+    walked.clear()
+    write(tmp_path / "site", f__b="22", h__i__d="4", g__c="33")
+    second = scanner.again(first, {"f/b", "h/i/d"})
+    assert sorted(walked) == ["", "f", "h", "h/i"]
+    assert second.changed_since(first) == {"f/b", "h/i/d"}
+    assert scanner.again(second).changed_since(second) == {"g/c"}
+
+
+def test_problems_come_and_go(tmp_path, scanner):
+    """What is left out for a reason is looked at again each time."""
+    write(tmp_path / "site", f__a="1")
+    os.mkfifo(tmp_path / "site/f/pipe")
+    first = scanner.whole()
+    assert [p.where for p in first.problems] == ["f/pipe"]
+    second = scanner.again(first)
+    assert facts(second) == facts(first)
+    (tmp_path / "site/f/pipe").unlink()
+    assert scanner.again(second).problems == ()
+
+
+def test_a_root_that_comes_and_goes(tmp_path, scanner):
+    """The folder of a root is there as long as something is in it."""
+    write(tmp_path / "site", a="1")
+    nothing = scanner.whole()
+    write(tmp_path / "outer", triggered__x__run="1")
+    something = scanner.again(nothing)
+    assert facts(something) == facts(scanner.whole())
+    assert ".taak/jobs/0/triggered/x" in something.folders
+    shutil.rmtree(tmp_path / "outer")
+    assert facts(scanner.again(something)) == facts(scanner.whole()) == facts(nothing)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_history_ends_in_what_a_whole_scan_finds(tmp_path, scanner, seed):
+    """Files and folders are written, removed, moved and turned into each other."""
+    chance = random.Random(seed)
+    site = tmp_path / "site"
+    names = ["a", "b", "a-b", "c"]
+    index = scanner.whole()
+    for _ in range(60):
+        base = chance.choice([site, tmp_path / "outer"])
+        path = base.joinpath(*chance.choices(names, k=chance.randint(1, 3)))
+        match chance.randint(0, 4):
+            case 0 if path.exists():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            case 1 if path.exists():
+                other = base.joinpath(*chance.choices(names, k=2))
+                if not other.exists() and other.parent.is_dir() and path not in other.parents:
+                    path.rename(other)
+            case 2:
+                if not any(p.is_file() for p in (path, *path.parents)):
+                    path.mkdir(parents=True, exist_ok=True)
+            case _:
+                if not path.is_dir() and not any(p.is_file() for p in path.parents):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text("x" * chance.randint(0, 50))
+        if chance.random() < 0.5:
+            index = scanner.again(index)
+            assert facts(index) == facts(scanner.whole())
