@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -144,16 +143,10 @@ def shared_files(
     index: Index, functions: Collection[str], jobs: Collection[str]
 ) -> Iterator[Entry]:
     """Yield the files that are of no function and no job, in the order of their paths."""
-    own = sorted({*functions, *jobs})
-    paths, at = index.paths, 0
-    for folder in own:
-        start, end = bisect_left(paths, f"{folder}/"), bisect_left(paths, f"{folder}0")
-        for path in paths[at:start]:
-            # What these two say reaches a function as its environment and its definition.
-            if path not in PRIVATE_FILES:
-                yield index.entries[path]
-        at = max(at, end)
-    yield from (index.entries[path] for path in paths[at:] if path not in PRIVATE_FILES)
+    for path in index.outside({*functions, *jobs}):
+        # What these two say reaches a function as its environment and its definition.
+        if path not in PRIVATE_FILES:
+            yield index.entries[path]
 
 
 def _above(path: str) -> Iterator[str]:

@@ -237,8 +237,11 @@ class Deployments:
             settings=settings,
             extra_job_roots=self._files.outer_roots(settings),
             index=release.index,
+            homes=release.homes,
         )
         reading = read_again(source, self._reading)
+        if reading.host.one_bundle:  # one sandbox has one root
+            self._files.complete(release, reading.functions)
         coming = adopt(serving, reading.definition)
         self._reading = reading.adopted(coming)
         return coming

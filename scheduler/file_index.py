@@ -138,6 +138,15 @@ class Index:
         cut = len(folder) + 1 if folder else 0
         return [name for p in _below(self.paths, folder) if "/" not in (name := p[cut:])]
 
+    def outside(self, folders: Iterable[str]) -> Iterator[str]:
+        """Yield the paths of the files that are in none of some folders, in their order."""
+        return _outside(self.paths, folders)
+
+    def folders_outside(self, folders: Iterable[str]) -> Iterator[str]:
+        """Yield the folders that are neither one of some nor in one, in their order."""
+        known = frozenset(folders)
+        return (path for path in _outside(self._folder_paths, known) if path not in known)
+
     @cached_property
     def digest(self) -> str:
         """Return the digest of the whole: paths, contents, links and execute bits."""
@@ -150,6 +159,15 @@ def _below(paths: list[str], folder: str) -> list[str]:
         return paths
     # "0" is the character after "/"
     return paths[bisect_left(paths, f"{folder}/") : bisect_left(paths, f"{folder}0")]
+
+
+def _outside(paths: list[str], folders: Iterable[str]) -> Iterator[str]:
+    at = 0
+    for below in sorted(f"{folder}/" for folder in folders):
+        start, end = bisect_left(paths, below), bisect_left(paths, f"{below[:-1]}0")
+        yield from paths[at:start]
+        at = max(at, end)
+    yield from paths[at:]
 
 
 def digest_of(entries: Iterable[Entry], *facts: str) -> str:

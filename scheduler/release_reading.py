@@ -7,12 +7,19 @@ a start must not read everything twice. Blocks; knows nothing of what serves.
 from __future__ import annotations
 
 import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from scheduler.file_index import Entry, FileChangedError, Index, merged, with_digests
-from scheduler.file_scan import scan
+from scheduler.file_scan import Walk, scan, steps_to
 from scheduler.job_manifest import RESERVED
+from scheduler.release_map import ReleaseMap
+
+#: The folder of a job root outside of the site.
+_OUTER = re.compile(rf"{re.escape(RESERVED)}/jobs/[^/]+")
 
 
 def read_release(root: Path, digest: str, likely: Index | None) -> Index | None:
@@ -26,7 +33,7 @@ def read_release(root: Path, digest: str, likely: Index | None) -> Index | None:
             index = with_digests(_borrowed(seen, known))
             if index.digest == digest:
                 return index
-    except (OSError, FileChangedError):
+    except (OSError, ValueError, FileChangedError):
         return None
     return None
 
@@ -36,7 +43,20 @@ def _scan(root: Path) -> Index:
     jobs = root / RESERVED / "jobs"
     places = sorted(os.listdir(jobs)) if jobs.is_dir() else []
     outer = (scan(jobs / name, place=f"{RESERVED}/jobs/{name}") for name in places)
-    return merged(scan(root), *outer)
+    return merged(scan(root), *outer, *_elsewhere(root))
+
+
+def _elsewhere(root: Path) -> Iterator[Index]:
+    """Yield what stands in other releases."""
+    there: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for folder, home in ReleaseMap.read(root).homes.items():
+        outer = _OUTER.match(folder)
+        there[home, outer[0] if outer else ""].append(folder)
+    for (home, place), folders in there.items():
+        walk = Walk(root.with_name(home) / place, place=place)
+        walk.all_of(folders)
+        walk.folders |= {step for folder in folders for step in steps_to(folder)}
+        yield walk.index()
 
 
 def _borrowed(seen: Index, known: Index) -> Index:

@@ -1,45 +1,55 @@
 """Immutable copies of an app under HOME/releases, each named by the digest of its content.
 
 A copy is made beside the others and renamed into place when it is complete and on disk, so a name
-that exists is a whole release. Files that an earlier release has already are hard links to that
-one, never to the files that people edit. Everything here blocks: call it in a thread.
+that exists is a whole release. Of functions and jobs that did not change it only says in which
+earlier release they stand (`release_map.py`); that one stays as long as it is needed. Everything
+here blocks: call it in a thread.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scheduler.file_index import Entry, FileChangedError, Index, content_digest
-from scheduler.precompile import byte_code_path, compile_files
+from scheduler.file_index import Index
+from scheduler.precompile import compile_files
+from scheduler.release_copy import Copy, flush, link_into
+from scheduler.release_map import ReleaseMap, Units, homes_for
 from scheduler.release_reading import read_release
 
 _log = logging.getLogger("taak.releases")
 
 _STAGING = ".new-"
 _DOOMED = ".old-"
-#: Beyond so many new files one flush of everything is quicker than a flush of each.
-_FLUSH_EACH = 64
+_ALONE = Units()
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A complete copy."""
+    """A complete copy, together with the releases that its map names."""
 
     digest: str
     root: Path
     index: Index
+    map: ReleaseMap = field(default_factory=ReleaseMap)
 
+    @property
+    def homes(self) -> Mapping[str, Path]:
+        """Return the roots of the folders that stand in another release."""
+        roots = {name: self.root.with_name(name) for name in set(self.map.homes.values())}
+        return {folder: roots[name] for folder, name in self.map.homes.items()}
 
-_FOLDER_MODE = 0o755  # for the users of sandboxes, whatever the umask says
+    def standing(self, path: str) -> Path:
+        """Return the root under which a file stands."""
+        name = self.map.home_of(path)
+        return self.root.with_name(name) if name else self.root
 
 
 class Releases:
@@ -51,6 +61,7 @@ class Releases:
         self._folder = home / "releases"
         self._precompile = precompile
         self._latest: Release | None = None
+        self._maps: dict[str, ReleaseMap] = {}  # as they are read
         self._pins: Counter[str] = Counter()
         self._lock = threading.Lock()  # pins are taken in the loop, collection runs in a thread
 
@@ -62,17 +73,36 @@ class Releases:
                 self._remove(self._folder / name)
         return sorted(self.names(), key=lambda name: (self._folder / name).stat().st_mtime_ns)
 
-    def build(self, index: Index) -> Release:
+    def build(self, index: Index, units: Units = _ALONE) -> Release:
         """Return the release of these files, copying what is not there yet.
 
-        Raises FileChangedError if a file is not what the index says any more, OSError if the copy
-        cannot be written.
+        Folders of the units that the latest release has as well are left where they are. Raises
+        FileChangedError if a file is not what the index says any more, OSError if the copy cannot
+        be written.
         """
         root = self._folder / index.digest
+        if root.is_dir() and not self._holds(root):
+            self._discard(index.digest)
         if not root.is_dir():
-            self._build(index, root)
+            self._build(index, units, root)
         os.utime(root)  # the time of the folder is when it was deployed last
-        self._latest = Release(index.digest, root, index)
+        self._latest = Release(index.digest, root, index, self._map(index.digest))
+        return self._latest
+
+    def complete(self, release: Release, folders: Collection[str]) -> Release:
+        """Return the release with some folders in it that stood in others."""
+        here = [folder for folder in folders if folder in release.map.homes]
+        if not here:
+            return release
+        homes = dict(release.map.homes)
+        for folder in here:
+            link_into(release.root, release.root.with_name(homes[folder]), release.index, folder)
+            del homes[folder]
+        # Written last: until then the folders are where the earlier map says.
+        map_ = replace(release.map, homes=homes)
+        map_.write(release.root)
+        self._maps[release.digest] = map_
+        self._latest = replace(release, map=map_)
         return self._latest
 
     def find(self, digest: str, likely: Index | None) -> Release | None:
@@ -87,7 +117,7 @@ class Releases:
         if index is None:
             self._discard(digest)
             return None
-        self._latest = Release(digest, root, index)
+        self._latest = Release(digest, root, index, self._map(digest))
         return self._latest
 
     def pin(self, digest: str) -> None:
@@ -111,32 +141,67 @@ class Releases:
     def collect(self, keep: Collection[str]) -> list[str]:
         """Remove every release that is neither pinned nor to be kept; return the removed."""
         with self._lock:
+            names = set(self.names())
             latest = {self._latest.digest} if self._latest else set()
-            doomed = set(self.names()) - set(keep) - set(self._pins) - latest
+            kept = names & (set(keep) | set(self._pins) | latest)
+            homes = {home for name in kept for home in self._map(name).homes.values()}
+            doomed = names - kept - homes
             for name in doomed:
                 # Renamed first: a name that exists is a whole release, also after a crash.
                 os.rename(self._folder / name, self._folder / f"{_DOOMED}{name}")
         for name in doomed:
+            self._maps.pop(name, None)
             self._remove(self._folder / f"{_DOOMED}{name}")
         return sorted(doomed)
 
+    def _map(self, name: str) -> ReleaseMap:
+        if name not in self._maps:
+            self._maps[name] = ReleaseMap.read(self._folder / name)
+        return self._maps[name]
+
+    def _holds(self, root: Path) -> bool:
+        """Tell whether the releases that this one needs are there."""
+        try:
+            homes = set(self._map(root.name).homes.values())
+        except ValueError:
+            return False
+        return all((self._folder / home).is_dir() for home in homes)
+
     def _discard(self, name: str) -> None:
+        self._maps.pop(name, None)
         os.rename(self._folder / name, self._folder / f"{_DOOMED}{name}")
         self._remove(self._folder / f"{_DOOMED}{name}")
 
-    def _build(self, index: Index, root: Path) -> None:
+    def _build(self, index: Index, units: Units, root: Path) -> None:
         staging = self._folder / f"{_STAGING}{uuid.uuid4().hex}"
         staging.mkdir(parents=True)
+        earlier = self._latest
+        map_ = self._mapped(index, units, earlier)
         try:
-            copy = _Copy(staging, self._latest)
-            copy.take(index)
+            copy = Copy(
+                staging,
+                earlier.index if earlier else None,
+                earlier.standing if earlier else lambda _: root,
+            )
+            entries = (index.entries[path] for path in index.outside(map_.homes))
+            copy.take(entries, index.folders_outside(map_.homes))
             self._precompile(copy.uncompiled)
+            if units != _ALONE:
+                map_.write(staging)
             copy.flush()
             _rename(staging, root)
         finally:
             if staging.exists():
                 self._remove(staging)
-        _flush(self._folder)
+        flush(self._folder)
+
+    @staticmethod
+    def _mapped(index: Index, units: Units, earlier: Release | None) -> ReleaseMap:
+        shared = units.shared(index)
+        if earlier is None:
+            return ReleaseMap(shared)
+        homes = homes_for(index, units, shared, earlier.index, earlier.digest, earlier.map)
+        return ReleaseMap(shared, homes)
 
     @staticmethod
     def _remove(path: Path) -> None:
@@ -151,91 +216,3 @@ def _rename(staging: Path, root: Path) -> None:
     except OSError:
         if not root.is_dir():  # else another process has made the same release meanwhile
             raise
-
-
-class _Copy:
-    """One copy in the making."""
-
-    def __init__(self, root: Path, earlier: Release | None) -> None:
-        self._root = os.fspath(root)
-        self._earlier = earlier
-        entries = earlier.index.entries.values() if earlier else ()
-        self._known = {_sameness(entry): entry.path for entry in entries if not entry.link}
-        self._written: list[str] = []
-        self._folders: set[str] = {self._root}
-        self.uncompiled: list[str] = []
-
-    def take(self, index: Index) -> None:
-        for folder in sorted(index.folders):
-            self._folders.add(os.path.join(self._root, folder))
-            os.mkdir(os.path.join(self._root, folder))
-            os.chmod(os.path.join(self._root, folder), _FOLDER_MODE)
-        for entry in index.entries.values():
-            path = os.path.join(self._root, entry.path)
-            if entry.link:
-                os.symlink(entry.link, path)
-            elif not self._linked(entry, path):
-                self._copied(entry, path)
-
-    def _linked(self, entry: Entry, path: str) -> bool:
-        """Link to a file of the earlier release that is the same in every respect."""
-        known = self._known.get(_sameness(entry))
-        if known is None or self._earlier is None:
-            return False
-        source = os.path.join(self._earlier.root, known)
-        try:
-            os.link(source, path)
-        except OSError:
-            return False  # gone, or too many links: a copy does as well
-        self._link_byte_code(source, path)
-        return True
-
-    def _link_byte_code(self, source: str, path: str) -> None:
-        if not path.endswith(".py"):
-            return
-        compiled = byte_code_path(path)
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(compiled))
-            os.link(byte_code_path(source), compiled)
-        except OSError:
-            self.uncompiled.append(path)
-
-    def _copied(self, entry: Entry, path: str) -> None:
-        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            if content_digest(entry, target) != entry.digest:
-                raise FileChangedError(f"{entry.path} changed while it was copied")
-            os.fchmod(target, _readable(entry.mode))
-            os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
-        finally:
-            os.close(target)
-        self._written.append(path)
-        if path.endswith(".py"):
-            self.uncompiled.append(path)
-
-    def flush(self) -> None:
-        """Return when everything is on disk; byte code may be lost, it is made again."""
-        if len(self._written) + len(self._folders) > _FLUSH_EACH:
-            os.sync()
-            return
-        for path in (*self._written, *sorted(self._folders, reverse=True)):
-            _flush(Path(path))
-
-
-def _readable(mode: int) -> int:
-    """Return a file's mode in a release: the users of sandboxes read also what is private."""
-    return mode & 0o755 | 0o444 | (0o111 if mode & 0o100 else 0)
-
-
-def _sameness(entry: Entry) -> tuple[str, int, int]:
-    """Return what must be equal for two files to share one inode."""
-    return (entry.digest, entry.mode, entry.mtime_ns)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

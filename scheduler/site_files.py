@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from scheduler.clock import Clock
 from scheduler.file_index import FileChangedError, Index, with_digests
 from scheduler.functions import Problem
-from scheduler.job_manifest import JobRoot, outer_job_roots
+from scheduler.job_manifest import JobRoot, find_jobs, job_roots, outer_job_roots
+from scheduler.manifest import function_folders
+from scheduler.release_map import Units
 from scheduler.releases import Release, Releases
 from scheduler.rescan import Scanner
 
@@ -77,6 +79,10 @@ class SiteFiles:
         self._known = release.index if release else None
         return release
 
+    def complete(self, release: Release, folders: Collection[str]) -> Release:
+        """Return a release that has some folders in itself; blocks."""
+        return self._releases.complete(release, folders)
+
     async def release(self, seen: Index, settings: Mapping[str, str]) -> Release:
         """Return the release of the files once they are quiet.
 
@@ -86,7 +92,7 @@ class SiteFiles:
         while True:
             seen = await self._settled(seen, settings, deadline)
             try:
-                return await asyncio.to_thread(self._build, seen)
+                return await asyncio.to_thread(self._build, seen, settings)
             except FileChangedError:
                 if self._clock.monotonic() >= deadline:
                     raise
@@ -144,8 +150,11 @@ class SiteFiles:
             self._seen = index
         return index
 
-    def _build(self, seen: Index) -> Release:
+    def _build(self, seen: Index, settings: Mapping[str, str]) -> Release:
         self._read = self._digested(seen)
-        release = self._releases.build(self._read)
+        roots = [*job_roots(self._site, settings), *self.outer_roots(settings)]
+        jobs = frozenset(place.folder for place in find_jobs(self._read, roots, []))
+        units = Units(frozenset(function_folders(self._read)), jobs)
+        release = self._releases.build(self._read, units)
         self._known = release.index
         return release

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler import file_index, releases
+from scheduler import file_index, release_copy
 from scheduler.catalog import Catalog
 from scheduler.deployment import TRANSITIONS, WATCHED, DeploymentState
 from scheduler.deployments import Deployments
@@ -401,7 +401,7 @@ async def test_full_disk_is_refused_and_tried_again(site, monkeypatch):
     site.function("hello", "x = 1")
     build = site.releases.build
 
-    def full(_):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(site.releases, "build", full)
@@ -582,7 +582,7 @@ def reads(monkeypatch):
         return plain(entry, copy_to)
 
     monkeypatch.setattr(file_index, "content_digest", counted)
-    monkeypatch.setattr(releases, "content_digest", counted)
+    monkeypatch.setattr(release_copy, "content_digest", counted)
     return read
 
 
@@ -762,3 +762,77 @@ async def test_an_import_error_stands_at_its_line(site):
     problem = (await site.deploy()).problems[0]
     assert (problem.where, problem.line, problem.owner) == ("shared/util.py", 3, "hello")
     assert str(problem) == "shared/util.py:3: import: KeyError: 'x'\nTraceback"
+
+
+OURS = (".taak", "__pycache__")
+
+
+def root_of(site, name):
+    """Return the root of a function's bundle, and the names directly in it."""
+    root = site.catalog.function(name).bundle.root
+    return root, sorted(path.name for path in root.iterdir() if path.name not in OURS)
+
+
+async def test_a_release_holds_what_is_new(site):
+    """Functions that did not change stay where they are, also in the next life."""
+    for name in ("a", "b", "c"):
+        site.function(name)
+    site.file("shared.py", "x = 1")
+    first = await site.deploy()
+    site.function("b", "x = 2")
+    second = await site.deploy()
+    site.function("c", "x = 3")
+    third = await site.deploy()
+    assert third.changed == ("c",)
+    expected = {
+        "a": (site.home / "releases" / first.digest, ["a", "b", "c", "shared.py"]),
+        "b": (site.home / "releases" / second.digest, ["b", "shared.py"]),
+        "c": (site.home / "releases" / third.digest, ["c", "shared.py"]),
+    }
+    assert {name: root_of(site, name) for name in site.names} == expected
+    assert (await site.restart()) == third
+    assert site.decided
+    assert {name: root_of(site, name) for name in site.names} == expected
+    site.function("a", "x = 4")
+    assert (await site.deploy()).changed == ("a",)
+    assert root_of(site, "b") == expected["b"]
+
+
+async def test_shared_code_changes_every_root(site):
+    """No function sees its own folder of one release beside the shared files of another."""
+    for name in ("a", "b"):
+        site.function(name)
+    site.file("shared.py", "x = 1")
+    site.file("jobs/triggered/j/run.sh", "true")
+    first = await site.deploy()
+    site.file("shared.py", "x = 2")
+    second = await site.deploy()
+    assert second.changed == ("a", "b")
+    for name in ("a", "b"):
+        root, _ = root_of(site, name)
+        assert root.name == second.digest
+        assert (root / "shared.py").read_text() == "x = 2"
+        assert (root / name / "__init__.py").exists()
+    assert site.catalog.job(JobKind.TRIGGERED, "j").bundle.root.name == first.digest
+
+
+async def test_one_sandbox_for_all_has_one_root(site):
+    """Functions that come together after they stood apart are brought into one release."""
+    for name in ("a", "b"):
+        site.function(name)
+    await site.deploy()
+    site.function("b", "x = 2")
+    await site.deploy()
+    site.file("host.json", json.dumps({"version": "2.0", "taak": {"isolation": "app"}}))
+    together = await site.deploy()
+    assert root_of(site, "a") == root_of(site, "b")
+    assert root_of(site, "a") == (
+        site.home / "releases" / together.digest,
+        ["a", "b", "host.json"],
+    )
+    site.function("b", "x = 3")
+    again = await site.deploy()
+    assert await site.restart() == again
+    root, names = root_of(site, "a")
+    assert names == ["a", "b", "host.json"]
+    assert (root / "b/__init__.py").read_text() == "x = 3"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
+from scheduler import manifest
+from scheduler.file_index import with_digests
+from scheduler.file_scan import scan
 from scheduler.functions import BundleKind
-from scheduler.manifest import read_app
+from scheduler.manifest import read_again, read_app
+from scheduler.reading import Source
 
-FUNCTION = json.dumps({"bindings": [{"type": "httpTrigger", "direction": "in", "name": "req"}]})
+HTTP = {"type": "httpTrigger", "direction": "in", "name": "req"}
+FUNCTION = json.dumps({"bindings": [HTTP]})
 HOST = '{"version": "2.0"}'
 
 
@@ -175,3 +182,78 @@ def test_broken_host_json_leaves_the_jobs(app):
     assert definition.functions == ()
     assert [j.name for j in definition.jobs] == ["j"]
     assert 'write "version": "2.0"' in definition.problems[0].message
+
+
+def test_what_is_taken_over_is_what_a_first_reading_says(tmp_path):
+    """After any edit, broken ones too, an earlier reading changes nothing but the work."""
+
+    def file(path, text=""):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    def function(name, **more):
+        file(f"{name}/__init__.py", f"# {more}")
+        file(f"{name}/function.json", json.dumps({"bindings": [HTTP], **more}))
+
+    def reading(earlier):
+        index = with_digests(scan(tmp_path))
+        source = Source(
+            root=tmp_path, live_root=tmp_path, settings={}, extra_job_roots=(), index=index
+        )
+        return read_again(source, earlier)
+
+    for name in ("a", "b", "c"):
+        function(name)
+    file("odd/function.json", json.dumps({"bindings": [], "taak": {"what": 1}}))
+    file("jobs/triggered/j/run.sh")
+    file("jobs/triggered/j/settings.job", json.dumps({"schedule": 5}))
+    file("jobs/continuous/k/run.sh")
+    latest = reading(None)
+    for edit in (
+        lambda: file("b/extra.py"),
+        lambda: function("c", taak={"timeoutS": "?"}),
+        lambda: file("jobs/continuous/k/disable.job"),
+        lambda: file("jobs/continuous/k/settings.job", "{"),
+        lambda: function("d", scriptFile="../lib.py"),
+        lambda: file("lib.py"),
+        (tmp_path / "lib.py").unlink,
+        lambda: file("host.json", json.dumps({"version": "2.0", "functions": ["b"]})),
+        lambda: function("B"),
+        lambda: file("host.json", "{"),
+        lambda: file("host.json", json.dumps({"version": "2.0", "taak": {"isolation": "app"}})),
+        lambda: file("host.json", json.dumps({"version": "2.0"})),
+        lambda: shutil.rmtree(tmp_path / "a"),
+    ):
+        edit()
+        known = {id(item) for item in (*latest.definition.functions, *latest.definition.jobs)}
+        latest = reading(latest)
+        assert latest.definition == reading(None).definition
+    items = [*latest.definition.functions, *latest.definition.jobs]
+    assert {getattr(i, "name", "") for i in items if id(i) not in known} == {"j", "k"}
+
+
+def test_only_what_changed_is_read_again(tmp_path, monkeypatch):
+    """Manifests of others are not even opened."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+        (tmp_path / name / "function.json").write_text(json.dumps({"bindings": [HTTP]}))
+    source = Source(
+        root=tmp_path,
+        live_root=tmp_path,
+        settings={},
+        extra_job_roots=(),
+        index=with_digests(scan(tmp_path)),
+    )
+    first = read_again(source, None)
+    (tmp_path / "b/__init__.py").write_text("x = 1")
+    read = []
+    plain = manifest.read_function
+    monkeypatch.setattr(
+        manifest,
+        "read_function",
+        lambda app, folder, *more: read.append(folder) or plain(app, folder, *more),
+    )
+    second = read_again(replace(source, index=with_digests(scan(tmp_path))), first)
+    assert read == ["b"]
+    assert second.definition.functions[0] is first.definition.functions[0]

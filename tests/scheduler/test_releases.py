@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from scheduler.file_index import FileChangedError, with_digests
 from scheduler.file_scan import scan
 from scheduler.precompile import byte_code_path, compile_files
+from scheduler.release_map import Units
 from scheduler.releases import Releases
 
 
@@ -157,3 +159,106 @@ def test_code_that_does_not_compile_is_left_to_the_import(site, tmp_path):
     root = releases.build(index(site)).root
     assert (root / "f/b.py").exists()
     assert not os.path.exists(byte_code_path(str(root / "f/b.py")))
+
+
+UNITS = Units(frozenset({"f", "g"}), frozenset({"jobs/triggered/j"}))
+
+
+@pytest.fixture
+def app(site):
+    """Return a site with two functions, a job and something shared."""
+    for path in ("g/b.py", "jobs/triggered/j/run.sh", "jobs/triggered/j/deep/x"):
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(path)
+    return site
+
+
+def test_unchanged_units_stay_where_they_are(app, releases):
+    """A release links to nothing of them; its map leads to where they really stand."""
+    first = releases.build(index(app), UNITS)
+    assert first.homes == {}
+    (app / "f/b.py").write_text("B = 2")
+    second = releases.build(index(app), UNITS)
+    assert second.homes == {"g": first.root, "jobs/triggered/j": first.root}
+    assert not (second.root / "g").exists()
+    assert not (second.root / "jobs/triggered/j").exists()
+    assert (second.root / "f/b.py").read_text() == "B = 2"
+    (app / "g/b.py").write_text("changed")
+    third = releases.build(index(app), UNITS)
+    assert third.homes == {"f": second.root, "jobs/triggered/j": first.root}
+    assert third.standing("jobs/triggered/j/deep/x") == first.root
+    assert third.standing("a.txt") == third.root
+
+
+def test_a_function_never_stands_beside_other_shared_files(app, releases):
+    """When those change all functions move; jobs, which do not see them, stay."""
+    first = releases.build(index(app), UNITS)
+    (app / "a.txt").write_text("other")
+    assert releases.build(index(app), UNITS).homes == {"jobs/triggered/j": first.root}
+
+
+def test_homes_stay_as_long_as_they_are_needed(app, releases):
+    """Collection removes a release only when no kept map leads to it."""
+    first = releases.build(index(app), UNITS)
+    (app / "f/b.py").write_text("B = 2")
+    second = releases.build(index(app), UNITS)
+    assert releases.collect({second.digest}) == []
+    (app / "a.txt").write_text("other")
+    shutil.rmtree(app / "jobs")
+    third = releases.build(index(app), UNITS)
+    assert releases.collect({second.digest}) == []
+    assert releases.collect({third.digest}) == sorted([first.digest, second.digest])
+
+
+def test_a_release_in_parts_is_found_whole(app, releases, tmp_path):
+    """The next process reads it through its map, and notices damage in another's folder."""
+    first = releases.build(index(app), UNITS)
+    (app / "f/b.py").write_text("B = 2")
+    second = releases.build(index(app), UNITS)
+    later = Releases(tmp_path / "home", precompile=lambda _: None)
+    later.open()
+    found = later.find(second.digest, None)
+    assert found is not None
+    assert found.index.digest == second.digest
+    assert found.homes == second.homes
+    assert found.index.entries["g/b.py"].source == str(first.root / "g/b.py")
+    (first.root / "g/b.py").write_text("damaged")
+    assert later.find(second.digest, None) is None
+    assert second.digest not in later.names()
+
+
+def test_a_release_whose_home_is_gone_is_made_again(app, releases, tmp_path):
+    """Going back to its content finds it incomplete, and copies everything."""
+    first = releases.build(index(app), UNITS)
+    (app / "f/b.py").write_text("B = 2")
+    second = releases.build(index(app), UNITS)
+    shutil.rmtree(first.root)
+    later = Releases(tmp_path / "home", precompile=lambda _: None)
+    again = later.build(index(app), UNITS)
+    assert again.root == second.root
+    assert again.homes == {}
+    assert (again.root / "g/b.py").exists()
+
+
+def test_completing_brings_folders_in(app, releases):
+    """Afterwards they stand in the release itself, and the map says so."""
+    releases.build(index(app), UNITS)
+    (app / "f/b.py").write_text("B = 2")
+    second = releases.build(index(app), UNITS)
+    whole = releases.complete(second, ["g", "f"])
+    assert set(whole.homes) == {"jobs/triggered/j"}
+    assert (whole.root / "g/b.py").read_text() == "g/b.py"
+    assert releases.build(index(app), UNITS).homes == whole.homes
+    assert releases.find(whole.digest, None).index.digest == whole.digest
+
+
+def test_many_homes_with_much_beside_are_made_one(app, releases):
+    """Each home holds the shared files again: what that costs is bounded by the app's size."""
+    for number in range(200):
+        (app / f"shared{number}").write_text("")
+    first = releases.build(index(app), UNITS)
+    (app / "f/b.py").write_text("B = 2")
+    second = releases.build(index(app), UNITS)
+    assert set(second.homes.values()) == {first.root}
+    (app / "g/b.py").write_text("changed")
+    assert releases.build(index(app), UNITS).homes == {}
