@@ -10,10 +10,10 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from scheduler.catalog import Catalog, adopt
 from scheduler.clock import Clock, SystemClock
@@ -32,7 +32,19 @@ from scheduler.verdict import inherited, losses, owned
 
 _log = logging.getLogger("taak.deployments")
 
-Prepare = Callable[[AppDefinition, AppDefinition], Awaitable[list[Problem]]]
+
+class Prepare(Protocol):
+    """Makes the first workers of what is new or changed ready, and tells which could not be."""
+
+    def __call__(
+        self,
+        current: AppDefinition,
+        coming: AppDefinition,
+        *,
+        doubtful: Collection[str] | None = None,
+    ) -> Awaitable[list[Problem]]:
+        """Prepare; if it is known which functions are `doubtful`, the others may wait."""
+
 
 #: Attempts that are remembered here; the store has all.
 HISTORY = 50
@@ -142,7 +154,9 @@ class Deployments:
         self, latest: Deployment, release: Release, settings: Mapping[str, str]
     ) -> bool:
         try:
-            coming = await self._checked(release, settings)
+            # It served before: what loaded then loads now.
+            doubtful = {problem.owner for problem in latest.problems}
+            coming = await self._checked(release, settings, doubtful)
         except RefusedError as refusal:
             _log.warning("release %s cannot serve: %s", release.digest[:12], refusal)
             return False
@@ -212,14 +226,19 @@ class Deployments:
         attempt = self._advance(attempt, DeploymentState.CHECKED, problems=coming.problems)
         return await self._go_live(attempt, coming)
 
-    async def _checked(self, release: Release, settings: Mapping[str, str]) -> AppDefinition:
+    async def _checked(
+        self,
+        release: Release,
+        settings: Mapping[str, str],
+        doubtful: Collection[str] | None = None,
+    ) -> AppDefinition:
         """Return the definition with the first workers of what is new ready; or refuse it."""
         serving = self._catalog.definition
         coming = await asyncio.to_thread(self._read, release, settings, serving)
         if losses(serving, coming.problems):
             raise RefusedError([*coming.problems])
         try:
-            found = owned(await self._prepare(serving, coming), coming)
+            found = owned(await self._prepare(serving, coming, doubtful=doubtful), coming)
         except SchedulerError as error:
             raise RefusedError([*coming.problems, Problem(".", str(error))]) from error
         problems = [*coming.problems, *found, *inherited(serving, coming)]

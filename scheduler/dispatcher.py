@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -215,11 +215,24 @@ class Dispatcher:
 
     # -- releases
 
-    async def prepare(self, current: AppDefinition, coming: AppDefinition) -> list[Problem]:
-        """Start the first worker of every function that is new or changed in `coming`."""
+    async def prepare(
+        self,
+        current: AppDefinition,
+        coming: AppDefinition,
+        *,
+        doubtful: Collection[str] | None = None,
+    ) -> list[Problem]:
+        """Start the first worker of every function that is new or changed in `coming`.
+
+        With `doubtful` functions all others are known to load: of those only as many are started as
+        are kept warm, the rest when they are called.
+        """
         await self._discard()
         serving = {f.name: f.bundle.digest for f in current.functions}
         changed = [f for f in coming.functions if serving.get(f.name) != f.bundle.digest]
+        if doubtful is not None:
+            rest = [f for f in changed[_WARM_POOLS:] if f.name in doubtful]
+            changed = changed[:_WARM_POOLS] + rest
         gate = asyncio.Semaphore(_PREPARED_AT_ONCE)
         problems: list[Problem] = []
         async with asyncio.TaskGroup() as group:

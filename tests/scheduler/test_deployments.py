@@ -113,11 +113,12 @@ class Site:
         self.decided = await self.deployments.resume()
         return self.deployments.current
 
-    async def _prepare(self, current, coming):
+    async def _prepare(self, current, coming, doubtful=None):
         """Fail as the import of a worker does, for each changed function that is to fail."""
         digests = {f.name: f.bundle.digest for f in current.functions}
         changed = [f for f in coming.functions if digests.get(f.name) != f.bundle.digest]
         self.prepared.append([f.name for f in changed])
+        self.doubtful = doubtful
         return [
             Problem(f.script_file, self.failing[f.name], field="import")
             for f in changed
@@ -484,7 +485,7 @@ async def test_calls_during_a_run_share_the_next(site):
     gate, entered = asyncio.Event(), asyncio.Event()
     prepare = site.deployments._prepare
 
-    async def slow(current, coming):
+    async def slow(current, coming, **_):
         entered.set()
         await gate.wait()
         return await prepare(current, coming)
@@ -509,7 +510,7 @@ async def test_cancelled_run_does_not_answer_the_next(site):
     entered = asyncio.Event()
     prepare = site.deployments._prepare
 
-    async def stuck(_current, _coming):
+    async def stuck(_current, _coming, **_):
         entered.set()
         await asyncio.Event().wait()
 
@@ -734,7 +735,7 @@ async def test_release_that_cannot_be_prepared_is_skipped(site, caplog):
     await site.deploy()
     prepare = site._prepare
 
-    async def fail(_current, _coming):
+    async def fail(_current, _coming, **_):
         raise UnavailableError("no memory")
 
     site._prepare = fail
@@ -762,6 +763,21 @@ async def test_an_import_error_stands_at_its_line(site):
     problem = (await site.deploy()).problems[0]
     assert (problem.where, problem.line, problem.owner) == ("shared/util.py", 3, "hello")
     assert str(problem) == "shared/util.py:3: import: KeyError: 'x'\nTraceback"
+
+
+async def test_a_restart_need_not_import_everything_again(site):
+    """What served loads; only what did not is named as doubtful. New files are all tried."""
+    site.function("hello")
+    site.function("bad")
+    site.failing["bad"] = "ImportError: x"
+    await site.deploy()
+    assert site.doubtful is None
+    await site.restart()
+    assert site.doubtful == {"bad"}
+    assert [p.owner for p in site.catalog.definition.problems] == ["bad"]
+    site.function("hello", "x = 2")
+    await site.deploy()
+    assert site.doubtful is None
 
 
 OURS = (".taak", "__pycache__")
