@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,8 +23,13 @@ from scheduler.deployment import WATCHED
 
 _log = logging.getLogger("taak.watch")
 
+_RESCAN = f"{WATCHED}rescan"
 #: A stream of events that never pauses is acted upon after so many times the settle time.
 _LONGEST_WAIT = 10
+#: A rescan that finds nothing may take this share of the time: of a large site they are rarer. The
+#: kernel's events are what tells of changes, a rescan what tells that one was lost.
+_RESCAN_SHARE = 0.003
+_RESCAN_AT_LEAST_S = 300.0
 
 
 class FolderWatch:
@@ -39,12 +45,16 @@ class FolderWatch:
         *,
         ignored: Sequence[Path] = (),
     ) -> None:
-        """Take the folders; what changes below one of `ignored` inside of them wakes nobody."""
+        """Take the folders; what changes below one of `ignored` inside of them wakes nobody.
+
+        `rescan_s` is at least how long lies between two comparisons without an event.
+        """
         self._roots = [os.path.abspath(root) for root in (site, *roots)]
         self._ignored = [os.path.realpath(folder) for folder in ignored]
         self._on_settled = on_settled
         self._settle_s = settle_s
         self._rescan_s = rescan_s
+        self._rescan_took_s = 0.0
 
     async def run(self) -> None:
         """Call `on_settled` after every change, and every few seconds in any case."""
@@ -69,13 +79,18 @@ class FolderWatch:
 
     async def _next(self, watch: KernelWatch, changes: _Changes) -> str:
         """Return why to look: a change that has settled, or that it is time."""
-        pause_s = self._rescan_s if watch.hears else min(kernel_watch.POLL_S, self._rescan_s)
+        pause_s = self._pause_s() if watch.hears else min(kernel_watch.POLL_S, self._rescan_s)
         try:
             async with asyncio.timeout(pause_s):
                 await changes.wait()
         except TimeoutError:
-            return f"{WATCHED}rescan"
+            return _RESCAN
         return await self._settled(changes)
+
+    def _pause_s(self) -> float:
+        """Return how long to wait for changes before the files are compared without any."""
+        rare = min(self._rescan_took_s / _RESCAN_SHARE, _RESCAN_AT_LEAST_S)
+        return max(self._rescan_s, rare)
 
     async def _settled(self, changes: _Changes) -> str:
         names: dict[str, None] = {}
@@ -91,12 +106,15 @@ class FolderWatch:
         return WATCHED + _told(list(names), list(occasions))
 
     async def _tell(self, reason: str) -> None:
+        began = time.monotonic()
         try:
             await self._on_settled(reason)
         except Exception:  # noqa: BLE001 - the boundary of a deployment
             # A mistake in one deployment must not end the watch, and with it the platform: the
             # next change, or the rescan, tries again.
             _log.exception("the change could not be acted upon (%s)", reason)
+        if reason == _RESCAN:
+            self._rescan_took_s = time.monotonic() - began
 
 
 def _told(names: list[str], occasions: list[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from scheduler.errors import NotFoundError
 from scheduler.functions import (
@@ -24,7 +24,6 @@ from scheduler.functions import (
 )
 
 T = TypeVar("T", Function, Job)
-K = TypeVar("K")
 
 EMPTY = AppDefinition(digest="", root=Path(), host=HostSettings(), functions=(), jobs=())
 
@@ -73,7 +72,7 @@ class Catalog:
     """Looks up by name, without case."""
 
     def __init__(self) -> None:
-        self._tables = _tables(EMPTY, 0)
+        self._tables = _Tables(EMPTY, 0, {}, {})
         self._subscribers: list[Callable[[Diff], None]] = []
 
     @property
@@ -117,8 +116,8 @@ class Catalog:
         """Make a definition the current one and tell the subscribers what changed."""
         previous = self.definition
         current = adopt(previous, definition)
-        self._tables = _tables(current, self.generation + 1)
         diff = difference(previous, current)
+        self._tables = _followed(self._tables, diff)
         for callback in self._subscribers:
             callback(diff)
         return diff
@@ -130,48 +129,53 @@ def adopt(previous: AppDefinition, current: AppDefinition) -> AppDefinition:
     An old bundle with the same digest stays, with the root of the release that it came from: its
     sandboxes go on, and nothing is told to restart.
     """
-    functions = {key(function.name): function for function in previous.functions}
-    jobs = {(job.kind, key(job.name)): job for job in previous.jobs}
-    new_functions = _others(functions.values(), current.functions)
-    new_jobs = _others(jobs.values(), current.jobs)
+    new_functions = _others(previous.functions, current.functions)
+    new_jobs = _others(previous.jobs, current.jobs)
     if not new_functions and not new_jobs:
         return current
+    new: list[Function | Job] = [*new_functions, *new_jobs]
+    wanted = {item.bundle.digest for item in new}
     known: list[Function | Job] = [*previous.functions, *previous.jobs]
-    bundles = {_identity(item.bundle): item.bundle for item in known}
-    adopted_functions = {
-        id(f): _kept(functions.get(key(f.name)), replace(f, bundle=_adopted(f.bundle, bundles)))
-        for f in new_functions
-    }
-    adopted_jobs = {
-        id(j): _kept(
-            jobs.get((j.kind, key(j.name))), replace(j, bundle=_adopted(j.bundle, bundles))
-        )
-        for j in new_jobs
-    }
+    bundles = {_identity(i.bundle): i.bundle for i in known if i.bundle.digest in wanted}
     return replace(
         current,
-        functions=tuple(adopted_functions.get(id(f), f) for f in current.functions),
-        jobs=tuple(adopted_jobs.get(id(j), j) for j in current.jobs),
+        functions=_adopted(previous.functions, current.functions, new_functions, bundles),
+        jobs=_adopted(previous.jobs, current.jobs, new_jobs, bundles),
     )
 
 
 def difference(previous: AppDefinition, current: AppDefinition) -> Diff:
     """Return what distinguishes two definitions of which the later has adopted the earlier."""
-    old_functions = {key(function.name): function for function in previous.functions}
-    old_jobs = {(job.kind, key(job.name)): job for job in previous.jobs}
-    functions = {key(function.name): function for function in current.functions}
-    jobs = {(job.kind, key(job.name)): job for job in current.jobs}
+    functions = _Sides(previous.functions, current.functions)
+    jobs = _Sides(previous.jobs, current.jobs)
     return Diff(
         previous=previous,
         current=current,
-        functions_added=_added(old_functions, functions),
-        functions_changed=_changed(old_functions, functions),
-        functions_removed=_added(functions, old_functions),
-        jobs_added=_added(old_jobs, jobs),
-        jobs_changed=_changed(old_jobs, jobs),
-        jobs_removed=_added(jobs, old_jobs),
-        kept=(*_same(old_functions, functions), *_same(old_jobs, jobs)),
+        functions_added=functions.added,
+        functions_changed=functions.changed,
+        functions_removed=functions.removed,
+        jobs_added=jobs.added,
+        jobs_changed=jobs.changed,
+        jobs_removed=jobs.removed,
+        kept=(*functions.same, *jobs.same),
     )
+
+
+class _Sides(Generic[T]):
+    """Two sides of a comparison. What is one object on both is the same, without a look."""
+
+    def __init__(self, old: tuple[T, ...], new: tuple[T, ...]) -> None:
+        before = _by_name(_others(new, old))
+        after = _by_name(coming := _others(old, new))
+        moved = {id(item) for name, item in after.items() if before.get(name) != item}
+        self.added: tuple[T, ...] = tuple(item for item in coming if _name(item) not in before)
+        self.changed: tuple[T, ...] = tuple(
+            i for i in coming if id(i) in moved and _name(i) in before
+        )
+        self.removed: tuple[T, ...] = tuple(
+            item for name, item in before.items() if name not in after
+        )
+        self.same: tuple[T, ...] = tuple(item for item in new if id(item) not in moved)
 
 
 def label(item: Function | Job) -> str:
@@ -183,46 +187,50 @@ def _labels(functions: tuple[Function, ...], jobs: tuple[Job, ...]) -> tuple[str
     return (*map(label, functions), *map(label, jobs))
 
 
-def _tables(definition: AppDefinition, generation: int) -> _Tables:
-    return _Tables(
-        definition,
-        generation,
-        {key(function.name): function for function in definition.functions},
-        {(job.kind, key(job.name)): job for job in definition.jobs},
-    )
+def _followed(tables: _Tables, diff: Diff) -> _Tables:
+    """Return the look-ups of the new definition, made from those of the old one."""
+    functions, jobs = dict(tables.functions), dict(tables.jobs)
+    for gone in diff.functions_removed:
+        del functions[key(gone.name)]
+    for job in diff.jobs_removed:
+        del jobs[job.kind, key(job.name)]
+    functions |= {key(f.name): f for f in (*diff.functions_added, *diff.functions_changed)}
+    jobs |= {(job.kind, key(job.name)): job for job in (*diff.jobs_added, *diff.jobs_changed)}
+    return _Tables(diff.current, tables.generation + 1, functions, jobs)
+
+
+def _name(item: Function | Job) -> str:
+    return key(label(item))
+
+
+def _by_name(items: Iterable[T]) -> dict[str, T]:
+    return {_name(item): item for item in items}
 
 
 def _identity(bundle: Bundle) -> tuple[BundleKind, str, str]:
     return (bundle.kind, bundle.name, bundle.digest)
 
 
-def _adopted(bundle: Bundle, known: Mapping[tuple[BundleKind, str, str], Bundle]) -> Bundle:
-    """Return the known bundle of this digest; a bundle is shared by all functions of an app."""
-    return known.get(_identity(bundle), bundle)
+def _adopted(
+    previous: tuple[T, ...],
+    current: tuple[T, ...],
+    new: list[T],
+    bundles: Mapping[tuple[BundleKind, str, str], Bundle],
+) -> tuple[T, ...]:
+    """Return the current items, of which the new ones take over what they can.
 
-
-def _kept(old: T | None, new: T) -> T:
-    """Return the old object if it says the same: an unchanged definition keeps its identity."""
-    return old if old is not None and old == new else new
+    A bundle is shared by all functions of an app; an unchanged definition keeps its identity.
+    """
+    before = _by_name(_others(current, previous))
+    taken: dict[int, T] = {}
+    for item in new:
+        coming = replace(item, bundle=bundles.get(_identity(item.bundle), item.bundle))
+        old = before.get(_name(item))
+        taken[id(item)] = old if old is not None and old == coming else coming
+    return tuple(taken.get(id(item), item) for item in current)
 
 
 def _others(known: Iterable[T], items: Iterable[T]) -> list[T]:
     """Return the items that are not the very objects that are known."""
     ids = set(map(id, known))
     return [item for item in items if id(item) not in ids]
-
-
-def _added(old: Mapping[K, T], new: Mapping[K, T]) -> tuple[T, ...]:
-    return tuple(item for name, item in new.items() if name not in old)
-
-
-def _changed(old: Mapping[K, T], new: Mapping[K, T]) -> tuple[T, ...]:
-    return tuple(item for name, item in new.items() if name in old and not _alike(old[name], item))
-
-
-def _same(old: Mapping[K, T], new: Mapping[K, T]) -> tuple[T, ...]:
-    return tuple(item for name, item in new.items() if name in old and _alike(old[name], item))
-
-
-def _alike(old: T, new: T) -> bool:
-    return old is new or old == new

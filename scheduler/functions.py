@@ -167,6 +167,8 @@ class JobKind(Enum):
     TRIGGERED = "triggered"
     CONTINUOUS = "continuous"
 
+    __hash__ = object.__hash__  # members are compared by identity; Enum's own hash is slow
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

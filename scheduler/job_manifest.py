@@ -49,12 +49,17 @@ class JobRoot:
 
 @dataclass(frozen=True, slots=True)
 class JobFolder:
-    """One job's folder: its place in a release, and where people edit it."""
+    """One job's folder: its place in a release, and what it is in where people edit it."""
 
     kind: JobKind
     name: str
     folder: str
-    live: Path
+    live_parent: Path
+
+    @property
+    def live(self) -> Path:
+        """Return the folder that people edit."""
+        return self.live_parent / self.name
 
     @property
     def owner(self) -> str:
@@ -98,9 +103,10 @@ def find_jobs(index: Index, roots: list[JobRoot], problems: list[Problem]) -> li
     for root in roots:
         for kind_folder in index.folders_in(root.folder):
             kind = _KINDS.get(kind_folder.casefold())
+            live_parent = root.live / kind_folder
             for name in index.folders_in(f"{root.folder}/{kind_folder}") if kind else ():
                 folder = f"{root.folder}/{kind_folder}/{name}"
-                job = JobFolder(kind, name, folder, root.live / kind_folder / name)  # type: ignore[arg-type]
+                job = JobFolder(kind, name, folder, live_parent)  # type: ignore[arg-type]
                 first = found.setdefault((job.kind, name.casefold()), job)
                 if first is not job:
                     message = f"is hidden by {first.folder}, which has the same name"

@@ -91,7 +91,7 @@ class _Reader:
         functions = without_conflicts(
             [one.function for one in told.values() if one.function is not None], self._problems
         )
-        jobs = {place: self._job(place) for place in self._jobs}
+        jobs = {place.folder: self._job(place) for place in self._jobs}
         self._warn_shadowing()
         definition = AppDefinition(
             digest=self._index.digest,

@@ -56,14 +56,17 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One reading; `shared` is what all functions depend on, `environment` what all jobs do."""
+    """One reading; `shared` is what all functions depend on, `environment` what all jobs do.
+
+    `functions` and `jobs` are by their folders.
+    """
 
     source: Source
     host: HostManifest
     shared: tuple[str, str]
     environment: str
     functions: Mapping[str, Told]
-    jobs: Mapping[JobFolder, Job]
+    jobs: Mapping[str, Job]
     definition: AppDefinition
 
     def adopted(self, definition: AppDefinition) -> Reading:
@@ -71,12 +74,12 @@ class Reading:
         functions = {
             function.directory: Told(function, self.functions[function.directory].problems)
             for function in definition.functions
+            if function is not self.functions[function.directory].function
         }
-        jobs = {job.directory: job for job in definition.jobs}
         return replace(
             self,
             functions={**self.functions, **functions},
-            jobs={place: jobs.get(place.folder, job) for place, job in self.jobs.items()},
+            jobs={job.directory: job for job in definition.jobs},
             definition=definition,
         )
 
@@ -93,7 +96,7 @@ class Known:
         environment: str,
     ) -> None:
         self._functions: Mapping[str, Told] = {}
-        self._jobs: Mapping[JobFolder, Job] = {}
+        self._jobs: Mapping[str, Job] = {}
         self._touched: set[str] = set()
         self._hurt: set[str] = set()
         if earlier is None or earlier.host != host:
@@ -115,7 +118,7 @@ class Known:
 
     def job(self, place: JobFolder) -> Job | None:
         """Return what a folder said, if it says so still; not if the machine may have mended it."""
-        job = self._jobs.get(place)
+        job = self._jobs.get(place.folder)
         if job is None or place.folder in self._touched or place.owner in self._hurt:
             return None
         return job

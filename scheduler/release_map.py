@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,10 @@ class ReleaseMap:
         path = root / MAP_FILE
         path.parent.mkdir(exist_ok=True)
         beside = path.with_suffix(".new")
-        text = json.dumps({"shared": self.shared, "homes": dict(self.homes)})
+        folders: dict[str, list[str]] = defaultdict(list)
+        for folder, home in self.homes.items():
+            folders[home].append(folder)
+        text = json.dumps({"shared": self.shared, "homes": folders})
         with open(beside, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -67,15 +71,16 @@ class ReleaseMap:
         """Return the map of a release; one without holds all of itself."""
         with contextlib.suppress(FileNotFoundError):
             values = json.loads((root / MAP_FILE).read_text("utf-8"))
-            return ReleaseMap(values["shared"], values["homes"])
+            homes = {f: home for home, folders in values["homes"].items() for f in folders}
+            return ReleaseMap(values["shared"], homes)
         return ReleaseMap()
 
     def home_of(self, path: str) -> str:
         """Return the name of the release in which a file stands; empty if it is this one."""
-        for folder in (path, *_above(path)):
-            if folder in self.homes:
-                return self.homes[folder]
-        return ""
+        homes = self.homes
+        if (home := homes.get(path)) is not None:
+            return home
+        return next((homes[folder] for folder in _above(path) if folder in homes), "")
 
 
 def homes_for(
@@ -91,7 +96,7 @@ def homes_for(
         for folder in units.outermost()
         if folder not in touched and (folder in functions or folder in units.jobs)
     }
-    besides = len(index.entries) - sum(1 for folder in homes for _ in index.below(folder))
+    besides = sum(1 for _ in index.outside(homes))
     crowd = len(set(homes.values())) * (besides + 1)
     return homes if crowd <= len(index.entries) + _SPARE_FILES else {}
 

@@ -190,6 +190,8 @@ class Releases:
                 map_.write(staging)
             copy.flush()
             _rename(staging, root)
+            if units != _ALONE:
+                self._maps[root.name] = map_
         finally:
             if staging.exists():
                 self._remove(staging)

@@ -31,12 +31,13 @@ class Scanner:
             *(scan(root, skip=self._skip, place=place) for place, root in self._roots.items())
         )
 
-    def again(self, earlier: Index, within: Collection[str] | None = None) -> Index:
+    def again(self, earlier: Index) -> Index:
         """Look at what has changed since an earlier look at the same roots.
 
-        `within` are paths between which all changes are; left out, all files are compared.
+        Everything is compared, also when events name what has changed: files that were saved
+        together must be seen together, whichever event comes first.
         """
-        stale = self._stale(earlier) if within is None else set(_named(earlier, within))
+        stale = self._stale(earlier)
         stale |= {_folder_of(problem, earlier) for problem in earlier.problems}
         return self._renewed(earlier, sorted(stale)) if stale else earlier
 
@@ -145,19 +146,6 @@ class _Renewal:
     def _drop_problems(self, folder: str) -> None:
         for problem in [p for p, home in self._problems.items() if home == folder]:
             del self._problems[problem]
-
-
-def _named(earlier: Index, paths: Collection[str]) -> Iterator[str]:
-    """Yield the folders to read when these paths have changed: what is new, its nearest parent."""
-    for path in paths:
-        if path in earlier.marks:
-            yield path
-        above = path
-        while above:
-            above = above.rpartition("/")[0]
-            if above in earlier.marks:
-                yield above
-                break
 
 
 def _is_in(path: str, folder: str) -> bool:

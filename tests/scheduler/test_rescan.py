@@ -66,18 +66,6 @@ def test_only_what_changed_is_read(tmp_path, scanner, walked):
     assert second.changed_since(first) == {"f/b", "f/new/d"}
 
 
-def test_named_changes_spare_the_comparison(tmp_path, scanner, walked):
-    """A path that is new is found in its nearest known folder; others are not looked at."""
-    write(tmp_path / "site", a="1", f__b="2", g__c="3")
-    first = scanner.whole()
-    walked.clear()
-    write(tmp_path / "site", f__b="22", h__i__d="4", g__c="33")
-    second = scanner.again(first, {"f/b", "h/i/d"})
-    assert sorted(walked) == ["", "f", "h", "h/i"]
-    assert second.changed_since(first) == {"f/b", "h/i/d"}
-    assert scanner.again(second).changed_since(second) == {"g/c"}
-
-
 def test_problems_come_and_go(tmp_path, scanner):
     """What is left out for a reason is looked at again each time."""
     write(tmp_path / "site", f__a="1")
