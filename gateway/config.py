@@ -59,7 +59,8 @@ class Config:
         log_format: "text" or "json".
         drain_s: how long an ordered stop waits for running work, seconds.
         settle_s: quiet time after the last file event before a deployment, seconds.
-        rescan_s: how often the site is compared even without an event, seconds.
+        rescan_s: how often the site is compared even without an event, seconds; a site that takes
+            long to compare is compared more rarely (folder_watch.py).
         fast_lane: plain HTTP requests are answered without aiohttp (fast_lane.py); both ways say
             the same, so that "off" serves for comparing and as a way out.
         require_sandbox: the least level of every function and job; below it nothing starts. Empty:

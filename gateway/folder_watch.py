@@ -29,7 +29,7 @@ _LONGEST_WAIT = 10
 #: A rescan that finds nothing may take this share of the time: of a large site they are rarer. The
 #: kernel's events are what tells of changes, a rescan what tells that one was lost.
 _RESCAN_SHARE = 0.003
-_RESCAN_AT_LEAST_S = 300.0
+_RESCAN_AT_LATEST_S = 300.0
 
 
 class FolderWatch:
@@ -89,7 +89,7 @@ class FolderWatch:
 
     def _pause_s(self) -> float:
         """Return how long to wait for changes before the files are compared without any."""
-        rare = min(self._rescan_took_s / _RESCAN_SHARE, _RESCAN_AT_LEAST_S)
+        rare = min(self._rescan_took_s / _RESCAN_SHARE, _RESCAN_AT_LATEST_S)
         return max(self._rescan_s, rare)
 
     async def _settled(self, changes: _Changes) -> str:

@@ -75,7 +75,7 @@ class Index:
 
     `folders` has every directory below the root; `changed_ns` is the newest change time of any
     file or directory, which also tells of a removal. `marks` are of the directories that were read,
-    the root's own among them.
+    the root's own among them. `looked_ns` is when the look began.
     """
 
     entries: Mapping[str, Entry]
@@ -83,6 +83,7 @@ class Index:
     changed_ns: int
     problems: tuple[Problem, ...] = ()
     marks: Mapping[str, FolderMark] = field(default_factory=dict)
+    looked_ns: int = 0
 
     def same_files(self, other: Index) -> bool:
         """Tell whether both scans saw the same files, by size, times and inode."""

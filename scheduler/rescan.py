@@ -3,19 +3,25 @@
 One stat for every directory and file tells what that is: a directory's change time moves whenever a
 name in it comes or goes, a file's whenever it is written. What has not changed stays the very same
 object, and if nothing has, so does the index. Both times are only as fine as the kernel's clock, so
-an index that is compared with must be of files that were quiet before (`site_files.py` waits).
+what was looked at while it changed is looked at anew.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 
 from scheduler.file_index import Entry, Index, merged
 from scheduler.file_scan import Walk, folder_mark, scan, steps_to
 from scheduler.functions import Problem
+
+#: Coarser than the clock that files are stamped with: what changed within it before a look may have
+#: changed again after it, and show the same time.
+GRAIN_NS = 20_000_000
 
 
 class Scanner:
@@ -27,9 +33,11 @@ class Scanner:
 
     def whole(self) -> Index:
         """Look at everything."""
-        return merged(
+        began_ns = time.time_ns()
+        found = merged(
             *(scan(root, skip=self._skip, place=place) for place, root in self._roots.items())
         )
+        return replace(found, looked_ns=began_ns)
 
     def again(self, earlier: Index) -> Index:
         """Look at what has changed since an earlier look at the same roots.
@@ -37,9 +45,14 @@ class Scanner:
         Everything is compared, also when events name what has changed: files that were saved
         together must be seen together, whichever event comes first.
         """
+        if earlier.looked_ns - earlier.changed_ns < GRAIN_NS:
+            return self.whole()
+        began_ns = time.time_ns()
         stale = self._stale(earlier)
         stale |= {_folder_of(problem, earlier) for problem in earlier.problems}
-        return self._renewed(earlier, sorted(stale)) if stale else earlier
+        if not stale:
+            return earlier
+        return replace(self._renewed(earlier, sorted(stale)), looked_ns=began_ns)
 
     def _stale(self, earlier: Index) -> set[str]:
         stale = {
