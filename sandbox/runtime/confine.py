@@ -1,8 +1,10 @@
 """The layers around user code: which of them a level has, in which order they go up.
 
-`enclose` runs in init, for the whole sandbox: the file tree, the user, no capabilities. `confine`
-runs in the one child that will run user code: limits, Landlock, the system call filter. Every layer
-either holds afterwards or raises OSError, so that the report tells the truth (sandbox.md 3).
+`prepare` and `confine_ahead` put up what is the same for all, before anybody waits: namespaces' own
+devices, the base of the file tree, the system call filter. `build` and `enclose` run in init: the
+rest of the tree, the user, no capabilities. `confine` runs in the one child that will run user
+code: limits, the user, no capabilities, Landlock, the strict filter. Every layer either holds
+afterwards or raises OSError, so that the report tells the truth (sandbox.md 3).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ capabilities, and cannot be had back. What was open before stays usable.
 
 Not seen by Landlock up to ABI 7, so left to other layers: UDP, which host a port is on, pathname
 unix sockets, chmod/chown/stat, and three ways around the TCP rules, all measured: an MPTCP socket
-(protocol 262), `MSG_FASTOPEN` in sendto/sendmsg/sendmmsg, which connects without a connect, and
+(protocol 262), `MSG_FASTOPEN` in sendto and sendmsg, which connects without a connect, and
 `listen` on a socket that was never bound, which takes a free port of the kernel's choice.
 
 Contract: the kernel's own page on user-space Landlock, and its uapi header `linux/landlock.h`.

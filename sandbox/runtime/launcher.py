@@ -1,4 +1,4 @@
-"""The launcher: forks an init for every sandbox, and has never seen user code or a secret.
+"""The launcher: has an init made for every sandbox, and has never seen user code or a secret.
 
 Exec'd once with an empty environment, single-threaded for ever (user namespaces refuse threads),
 with the runtime, msgpack and, in "preloaded" mode, azure-functions in memory. What it has run once,
