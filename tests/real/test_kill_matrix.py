@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -25,10 +26,18 @@ def sleeper(site: Path, start_platform) -> Platform:
 
 
 def worker_of(platform: Platform) -> int:
-    """Return the process, by its number here, that has answered a call."""
+    """Return the process, by its number here, that has answered a call and is there still."""
+    found: int = wait_until(lambda: _answering(platform), what="a worker that outlives its answer")
+    return found
+
+
+def _answering(platform: Platform) -> int | None:
     answer = platform.get("/api/sleeper")
     assert answer.status == 200, answer.text + platform.told()
-    return outside(answer.text.split()[0])
+    # Those of a zygote that was killed may answer last calls, and be gone before they are found.
+    with suppress(LookupError):
+        return outside(answer.text.split()[0])
+    return None
 
 
 def launcher_of(platform: Platform) -> int:
