@@ -91,10 +91,12 @@ def prepare(extra: Sequence[str]) -> str:
     _pivot(_BASE, _BASE + _OLD)
     os.chdir("/")
     _mount("tmpfs", _NEW, "tmpfs", _NOSUID | _NODEV, "mode=755,size=4m,nr_inodes=65536")
-    show([path for path in (*SYSTEM, *extra) if os.path.lexists(_OLD + path)])
+    show([path for path in SYSTEM if os.path.lexists(_OLD + path)])
     show(_of_etc())
     _make_devices()
     _make_scratch()
+    # After the scratch folders, which would cover them: the platform itself may lie below /tmp.
+    show([path for path in extra if os.path.lexists(_OLD + path)])
     return _make_proc()
 
 

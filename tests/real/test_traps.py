@@ -6,6 +6,7 @@ T4 (memory past the rlimits) is `memory_by_memfd` and `memory_by_children` of th
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -35,6 +36,7 @@ from real.sandboxes import (
 )
 from real.unprivileged import ROOT
 
+from sandbox import launcher
 from sandbox.errors import SpawnFailedError
 from sandbox.launchers import Launchers
 from sandbox.spec import Mount, ResourceLimits, SandboxSpec
@@ -287,6 +289,27 @@ async def test_t9_a_folder_below_tmp_is_shown_in_spite_of_the_private_tmp(
     assert sink.out.split() == ["here", "1", "mine"]
     assert "Read-only file system" in sink.err
     assert (folder_in_tmp / "file").read_text() == "here"
+
+
+async def test_t9_azure_functions_is_found_where_the_platform_itself_lies_below_tmp(
+    folder_in_tmp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone in /tmp has its packages there: the sandbox's own /tmp does not cover them."""
+    for name in ("azure", "werkzeug", "markupsafe"):
+        spec = importlib.util.find_spec("azure.functions" if name == "azure" else name)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin).parent
+        shutil.copytree(origin, folder_in_tmp / (f"{name}/functions" if name == "azure" else name))
+    monkeypatch.setattr(launcher, "_site_dirs", lambda: [str(folder_in_tmp)])
+    code = "import azure.functions as func\ndef main(req):\n    return func.__file__ + '\\0'\n"
+    async with launchers() as made:
+        zygote, bound = await bound_zygote(made, tmp_path, code, preload=False)
+        assert bound.errors == {"f": None}
+        worker, _ = await ready_worker(zygote)
+        assert (await answer(call(worker))).startswith(str(folder_in_tmp))
+        zygote.kill()
+        await zygote.ended
 
 
 # --- T10 ------------------------------------------------------------------------------------------
