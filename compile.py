@@ -28,8 +28,8 @@ HOT_PATH = (
     "gateway/routes.py",
     "scheduler/alarms.py", "scheduler/deadlines.py", "scheduler/dispatcher.py",
     "scheduler/history.py", "scheduler/outcomes.py", "scheduler/pool.py", "scheduler/prefetch.py",
-    "sandbox/call.py", "sandbox/channel.py", "sandbox/progress.py", "sandbox/runtime/wire.py",
-    "sandbox/worker.py",
+    "sandbox/call.py", "sandbox/channel.py", "sandbox/kept_answers.py", "sandbox/lent_bodies.py",
+    "sandbox/progress.py", "sandbox/runtime/wire.py", "sandbox/worker.py",
 )  # fmt: skip
 _OURS = ("gateway", "scheduler", "sandbox")
 _LOG = compiled.FOLDER.parent / "compile.log"  # of an attempt that failed

@@ -9,66 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import socket
-from enum import Enum
 from typing import Any
 
-from sandbox import channel as channels
-from sandbox.body import Body
 from sandbox.call import Call
 from sandbox.channel import Channel
 from sandbox.death import Death
 from sandbox.drain import Drain
 from sandbox.errors import ProtocolBrokenError
-from sandbox.lane import Lane
+from sandbox.kept_answers import MAX_EXEC_US, KeptAnswers
+from sandbox.lent_bodies import LentBodies, NotTakenError
 from sandbox.output import Stream
-from sandbox.process_tree import number_inside
-from sandbox.progress import Progress
 from sandbox.raw_output import RawOutput
 from sandbox.runtime import wire
 from sandbox.spec import Exit
 from sandbox.tree import Tree
+from sandbox.worker_ends import WorkerEnds, make_ends
 from sandbox.worker_events import WorkerEvents
+from sandbox.worker_process import WorkerProcess
+from sandbox.worker_state import TRANSITIONS, WorkerState
 
-_KILL_GRACE_S = 0.5
-_LINGER_S = 5.0  # how long a process may live on without its channel
+__all__ = ["Worker", "WorkerState"]
+
 _RECALL_S = 0.001  # until what the worker wrote before it looked is surely seen
 _AHEAD_BYTES = 8 << 20  # with more of them unread, a worker gets no further call
-_MAX_LENT = 64  # with so many bodies lent to it, a worker gets no further call
-_MAX_EXEC_US = 1 << 50  # what a worker says of its time is added up and stored
-
-
-class WorkerState(Enum):
-    """Where a worker stands (design.md 7)."""
-
-    FORKED = "forked"
-    SPARE = "spare"
-    BOUND = "bound"
-    BUSY = "busy"
-    DRAINING = "draining"
-    GONE = "gone"
-
-
-#: state -> states that may follow. BOUND and BUSY follow from the calls in flight.
-TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
-    WorkerState.FORKED: frozenset({WorkerState.SPARE, WorkerState.GONE}),
-    WorkerState.SPARE: frozenset({WorkerState.BOUND, WorkerState.DRAINING, WorkerState.GONE}),
-    WorkerState.BOUND: frozenset({WorkerState.BUSY, WorkerState.DRAINING, WorkerState.GONE}),
-    WorkerState.BUSY: frozenset({WorkerState.BOUND, WorkerState.DRAINING, WorkerState.GONE}),
-    WorkerState.DRAINING: frozenset({WorkerState.GONE}),
-    WorkerState.GONE: frozenset(),
-}
 
 
 class Worker:
     """One forked guest process that serves one function."""
 
-    def __init__(
-        self, sock: socket.socket, lane: Lane, page: Progress, events: WorkerEvents, tree: Tree
-    ):
-        self.pid = 0
+    def __init__(self, ends: WorkerEnds, events: WorkerEvents, tree: Tree):
         self.is_coroutine = False
         self.usable = False  # calls may be sent: the state BOUND, as an attribute for the hot path
         self.load_error: tuple[str, str] | None = None
@@ -79,17 +48,19 @@ class Worker:
         self._phase = WorkerState.FORKED
         self._sent = 0
         self._held = 0  # frames up to this number are held back; 0: none
-        self._taken: set[bytes] = set()  # calls that were answered from the page
-        self._lane = lane
-        self._page = page
+        self._process = WorkerProcess(tree)
+        self._bodies = LentBodies(ends.lane)
+        self._page = ends.page
+        self._kept = KeptAnswers(ends.page)
         self._events = events
-        self._tree = tree
         self._loop = asyncio.get_running_loop()
-        self._pid_inside = 0  # the sandbox's own number for the process
-        self._pidfd = -1
         self._death = Death()
         self._channel = Channel(
-            sock, self._on_message, self._on_closed, on_part=self._on_part, on_room=self._on_room
+            ends.channel,
+            self._on_message,
+            self._on_closed,
+            on_part=self._on_part,
+            on_room=self._on_room,
         )
 
     @classmethod
@@ -99,30 +70,18 @@ class Worker:
         Raises:
             OSError: there are not enough descriptors; none is kept.
         """
-        with contextlib.ExitStack() as made:
-            host, guest = channels.pair()
-            made.callback(guest.close)
-            made.callback(host.close)
-            page, progress = Progress.create()
-            made.callback(os.close, progress)
-            made.callback(page.close)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            made.callback(theirs.close)
-            made.callback(ours.close)
-            lane = ours.dup()
-            made.callback(lane.close)
-            pipes = []
-            for _ in Stream:
-                pipes.append(os.pipe2(os.O_CLOEXEC))
-                for end in pipes[-1]:
-                    made.callback(os.close, end)
-            made.pop_all()  # all is there: from here on each has an owner
-        worker = cls(host, Lane(lane), page, events, tree)
-        drain.attach(ours.detach(), worker._on_record, _nothing)
-        for stream, (reader, _) in zip(Stream, pipes, strict=True):
+        ends, given = make_ends()
+        worker = cls(ends, events, tree)
+        drain.attach(ends.records, worker._on_record, _nothing)
+        for stream, reader in zip(Stream, ends.outputs, strict=True):
             raw = RawOutput(worker, stream, drain)
             drain.attach(reader, raw.read, raw.ended)
-        return worker, [guest.detach(), theirs.detach(), *(w for _, w in pipes), progress]
+        return worker, given
+
+    @property
+    def pid(self) -> int:
+        """Return the process's number, 0 as long as it has not spoken."""
+        return self._process.pid
 
     @property
     def state(self) -> WorkerState:
@@ -156,7 +115,7 @@ class Worker:
         self.in_flight[call.id] = call
         self._sent = call.number = self._sent + 1
         if call.body is not None:
-            self._lend(call, call.body)
+            self._lend(call)
         channel = self._channel
         channel.send(call.frame)
         if channel.queued > _AHEAD_BYTES:
@@ -190,11 +149,7 @@ class Worker:
             return
         self.usable = False
         self._death.because(why)
-        if self._pid_inside:
-            self._tree.kill_under(self._pid_inside)
-            self._tree.tidy()
-            self._loop.call_later(_KILL_GRACE_S, self._kill_by_handle)
-        else:
+        if not self._process.kill():
             self._end(why)
 
     def fail(self, reason: str) -> None:
@@ -202,18 +157,18 @@ class Worker:
         self._end(reason)
 
     def forked(self, pid: int) -> None:
-        """Take the zygote's word for the pid inside the sandbox; the kernel's comes with HELLO."""
-        self._pid_inside = self._pid_inside or pid
+        """Take the zygote's word for the pid inside the sandbox."""
+        self._process.forked(pid)
 
     def exited(self, exit_: Exit) -> None:
         """Take the zygote's word for how the process ended, and the kernel's for its memory."""
         self._death.exited(exit_)
         if self._phase is WorkerState.GONE:
-            self._drop_handle()
+            self._process.forget()
 
     def orphaned(self) -> None:
         """Learn that the zygote is gone: no exit status will come, a fork under way fails."""
-        if self._phase is WorkerState.FORKED and not self._pid_inside:
+        if self._phase is WorkerState.FORKED and not self._process.inside:
             self._end("the zygote ended during the fork")
         self._death.tell()
 
@@ -249,7 +204,7 @@ class Worker:
             case _:
                 self._break("an unreadable greeting")
                 return
-        self._identify()
+        self._process.identify(self._channel.peer_pid)
         self._channel.allow(wire.MAX_GUEST_FRAME)
         self._step(WorkerState.SPARE)
         self._events.ready(self)
@@ -258,15 +213,14 @@ class Worker:
         _kind, call_id, status, exec_us, payload = message
         in_flight = self.in_flight
         if type(call_id) is not bytes or call_id not in in_flight:
-            if type(call_id) is bytes and call_id in self._taken:
-                self._taken.remove(call_id)  # it was found in the page before
+            if type(call_id) is bytes and self._kept.met(call_id):
                 return
             self._break("a reply to a call that it does not have")
             return
         if not self.is_coroutine and next(iter(in_flight)) != call_id:
             self._break("replies out of order")
             return
-        if type(status) is not int or type(exec_us) is not int or not 0 <= exec_us < _MAX_EXEC_US:
+        if type(status) is not int or type(exec_us) is not int or not 0 <= exec_us < MAX_EXEC_US:
             self._break("an unreadable reply")
             return
         call = in_flight.pop(call_id)
@@ -278,53 +232,43 @@ class Worker:
         if self._phase is WorkerState.DRAINING and not in_flight:
             self._end()
 
-    def _lend(self, call: Call, body: Body) -> None:
+    def _lend(self, call: Call) -> None:
         """Lend the body of a call's request: it is there before the frame is."""
-        lent = sum(1 for other in self.in_flight.values() if other.body is not None)
-        if lent >= _MAX_LENT:
+        assert call.body is not None
+        if self._bodies.are_many(self.in_flight.values()):
             self.usable = False
-        self._hand(wire.BODY, call, body)
+        try:
+            self._bodies.lend(call, call.body)
+        except NotTakenError:
+            self._kill_soon()
 
     def _on_wanted(self, message: list[Any]) -> None:
         """Lend room for the body of a reply, once a call: the worker's memory, but not its size."""
         _kind, call_id, size = message
         call = self.in_flight.get(call_id) if type(call_id) is bytes else None
-        if call is None or call.room is not None:
+        if call is None:
             self._break("a wish for room that no call of it has")
         elif not self.is_coroutine and next(iter(self.in_flight)) != call_id:
             self._break("a wish for room out of order")
-        elif type(size) is not int or not wire.APART <= size <= wire.MAX_ROOM:
-            self._break("a wish for room of an unreadable size")
         else:
-            with contextlib.suppress(OSError):  # no descriptor is left: it comes in the frame
-                call.room = Body.room(size)
-            self._hand(wire.ROOM, call, call.room)
+            try:
+                if wrong := self._bodies.room(call, size):
+                    self._break(wrong)
+            except NotTakenError:
+                self._kill_soon()
 
-    def _hand(self, kind: int, call: Call, body: Body | None) -> None:
-        try:
-            self._lane.hand(kind, call.id, body)
-        except (BrokenPipeError, ConnectionError):
-            pass  # it has just ended: its channel tells
-        except OSError:
-            # Not now: its owner is in the middle of a thought.
-            self._loop.call_soon(self.kill, "it does not take the bodies that it is lent")
+    def _kill_soon(self) -> None:
+        # Not now: its owner is in the middle of a thought.
+        self._loop.call_soon(self.kill, "it does not take the bodies that it is lent")
 
     def _take_kept(self) -> None:
-        """Answer the calls whose replies the worker has made but not sent (sandbox/progress.py)."""
-        try:
-            messages = wire.Decoder(wire.MAX_GUEST_FRAME, hostile=True).feed(self._page.kept())
-        except wire.WireError:
-            return
-        for message in messages:
-            match message:
-                case [wire.REPLY, bytes(call_id), int(status), int(exec_us), payload] if (
-                    0 <= exec_us <= _MAX_EXEC_US
-                ):
-                    if (call := self.in_flight.pop(call_id, None)) is not None:
-                        self._taken.add(call_id)
-                        self.served += 1
-                        call.answer((status, exec_us, payload))
-                        self._events.replied(self, call, exec_us)
+        """Answer the calls whose replies the worker has made but not sent."""
+        for call_id, status, exec_us, payload in self._kept.take():
+            if (call := self.in_flight.pop(call_id, None)) is not None:
+                self._kept.note(call_id)
+                self.served += 1
+                call.answer((status, exec_us, payload))
+                self._events.replied(self, call, exec_us)
 
     def _on_part(self) -> None:
         # What is kept of a reply belongs to a call, and is kept no longer than its deadline.
@@ -339,19 +283,11 @@ class Worker:
     def _reopen(self) -> None:
         if self._held or self._death.why or self._channel.queued > _AHEAD_BYTES:
             return
-        if sum(1 for call in self.in_flight.values() if call.body is not None) < _MAX_LENT:
+        if not self._bodies.are_many(self.in_flight.values()):
             self.usable = self._phase is WorkerState.BOUND
 
-    def _identify(self) -> None:
-        """Take the kernel's word for who is at the other end; nobody else's counts for a kill."""
-        if self._pidfd < 0 and self._channel.peer_pid:
-            self.pid = self._channel.peer_pid
-            self._pid_inside = number_inside(self.pid) or self._pid_inside or self.pid
-            with contextlib.suppress(OSError):
-                self._pidfd = os.pidfd_open(self.pid)
-
     def _break(self, what: str) -> None:
-        self._identify()
+        self._process.identify(self._channel.peer_pid)
         self._channel.close()
         reason = f"the worker sent {what}; it has been ended"
         calls, self.in_flight = list(self.in_flight.values()), {}
@@ -375,19 +311,13 @@ class Worker:
         self._step(WorkerState.GONE)
         self._death.because(reason)
         self._channel.close()
-        self._lane.close()
+        self._bodies.close()
         self._take_kept()
         begun = self._page.begun
         if self._held:
             self._page.decide()  # it may wait for it
         self._page.close()
-        if self._pidfd >= 0:
-            self._loop.call_later(_LINGER_S, self._put_down)
-            self._tree.ended.add_done_callback(lambda _: self._drop_handle())
-        elif self._pid_inside:
-            self._tree.kill_under(
-                self._pid_inside
-            )  # it never spoke, the kernel has told nothing of it
+        self._process.abandon()
         calls, self.in_flight = list(self.in_flight.values()), {}
         not_begun = self._death.part(calls, begun, self.pid)
         self._events.gone(self, not_begun)
@@ -407,25 +337,6 @@ class Worker:
         self._events.returned(self, calls)
         if self._phase is WorkerState.DRAINING and not self.in_flight:
             self._end()
-
-    def _kill_by_handle(self) -> None:
-        if self._pidfd >= 0:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-
-    def _put_down(self) -> None:
-        """End a process that lives on without its channel: nobody would ever miss it."""
-        if self._pidfd < 0:
-            return
-        with contextlib.suppress(OSError):  # it is gone, as it should be
-            signal.pidfd_send_signal(self._pidfd, 0)
-            self._tree.kill_under(self._pid_inside)
-        self._drop_handle()
-
-    def _drop_handle(self) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
 
     def _on_record(self, data: bytes) -> None:
         try:

@@ -19,6 +19,7 @@ from sandbox.runtime import wire
 from sandbox.spec import Exit
 from sandbox.tree import Tree
 from sandbox.worker import Worker, WorkerState
+from sandbox.worker_ends import WorkerEnds
 
 from .case import Case
 from .fakes import CountedCall, FakeTree, Owner
@@ -43,7 +44,7 @@ class Peer:
         self.sock.setblocking(False)
         page, self.page_fd = Progress.create()
         lane, self.lane = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.worker = Worker(host, Lane(lane), page, self.owner, cast("Tree", self.tree))
+        self.worker = Worker(WorkerEnds(host, Lane(lane), page, -1, ()), self.owner, cast("Tree", self.tree))
         self.worker.forked(4242)
         self._by_socket = by_socket
 
@@ -111,7 +112,7 @@ class WorkerTarget:
             for peer in peers:
                 peer.close()
                 peer.worker._channel.close()
-                peer.worker._lane.close()
+                peer.worker._bodies.close()
                 peer.worker.drain()
 
 

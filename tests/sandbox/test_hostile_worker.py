@@ -24,6 +24,7 @@ from sandbox.progress import Progress
 from sandbox.runtime import wire
 from sandbox.tree import Tree
 from sandbox.worker import Worker, WorkerState
+from sandbox.worker_ends import WorkerEnds
 
 HELLO = wire.encode([wire.HELLO, False, None])
 PID = 4242
@@ -56,7 +57,7 @@ class Scene:
         os.close(fd)
         self.tree = NotingTree()
         lane, self.lane = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.worker = Worker(host, Lane(lane), page, self, cast("Tree", self.tree))
+        self.worker = Worker(WorkerEnds(host, Lane(lane), page, -1, ()), self, cast("Tree", self.tree))
 
     def says(self, data: bytes) -> None:
         """Let the process write on its channel, as the kernel vouches."""
@@ -84,7 +85,7 @@ class Scene:
         self.peer.close()
         self.lane.close()
         self.worker._channel.close()
-        self.worker._lane.close()
+        self.worker._bodies.close()
         self.worker._page.close()
 
     def _open(self, pid: int) -> int:
