@@ -1,8 +1,7 @@
 """Warm dispatch: HTTP to an isolated worker and back, against a bare aiohttp handler beside it.
 
 `keyed` is the figure of the goals: routing, function key, limits, time-out, metrics and record are
-on. `strict` is a coroutine with `"concurrency": 1` and one worker: one call in its hands at a time.
-(A plain function has no such setting: how many calls its worker holds follows from their time.)
+on. `strict` has `"prefetch": 0` and one worker: one call in its hands at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def measure(findings: Findings) -> None:
         http_function(site, "anonymous")
         http_function(site, "coroutine", COROUTINE)
         http_function(site, "azure", AZURE)
-        http_function(site, "strict", COROUTINE, limits={"concurrency": 1, "max_workers": 1})
+        http_function(site, "strict", limits={"prefetch": 0, "max_workers": 1})
         with platform_on(folder) as platform:
             key = function_key(folder / "home")
             findings.remark("sandbox", _sandbox(platform))

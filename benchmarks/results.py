@@ -148,7 +148,7 @@ def _dispatch(figures: Figures) -> str:
     lines += [row([name.removeprefix("dispatch."), *_measured(name, figures)]) for name in names]
     text = (
         "`keyed` has a function key, `anonymous` none; `azure` answers with an HttpResponse; "
-        "`strict` is a coroutine with `concurrency` 1 and one worker; `pinned`: servers on one "
+        "`strict` has `prefetch` 0 and one worker; `pinned`: servers on one "
         "core, the load on the other."
     )
     return "\n".join([*lines, "", text]) + "\n"

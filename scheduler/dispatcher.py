@@ -290,7 +290,7 @@ class Dispatcher:
 
     def _pool_for(self, function: Function, serving: Pool | None) -> Pool:
         if serving is not None and serving.function.bundle.digest == function.bundle.digest:
-            serving.function = function
+            serving.redefine(function)
             return serving
         prepared = self._prepared.pop((function.name, function.bundle.digest), None)
         assert self._definition is not None

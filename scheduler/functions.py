@@ -58,6 +58,8 @@ class Limits:
         timeout_s: wall clock of one invocation; None is unlimited (host.json functionTimeout -1).
         max_workers: processes of one function at most.
         concurrency: invocations that one worker of a coroutine function has in flight at most.
+        prefetch: calls that wait inside a plain function's worker at most, behind the one that
+            runs; how many do follows from the function's recent time. 0: strictly one at a time.
         queue_depth: calls that wait for a worker at most; one more is answered with 429.
         queue_age_s: how long a call waits for a worker before it is answered with 429.
         idle_s: a worker without a call for so long is retired; min_workers of them stay.
@@ -68,6 +70,7 @@ class Limits:
     timeout_s: float | None = 1800.0
     max_workers: int = 16
     concurrency: int = 64
+    prefetch: int = 127
     queue_depth: int = 1000
     queue_age_s: float = 60.0
     idle_s: float = 60.0

@@ -47,7 +47,7 @@ class Pool:
         self.calls = self.failures = self.cold_starts = 0
         self.used_at = 0.0
         self.closed = asyncio.Event()
-        self._prefetch = Prefetch()
+        self._prefetch = Prefetch(function.limits.prefetch)
         self._logs = logs
         self._loop = asyncio.get_running_loop()
         self._alarms = Alarms()
@@ -83,6 +83,11 @@ class Pool:
     async def warm(self) -> tuple[str, str] | None:
         """Wait for the first worker; return (line, detail) if there is none to be had."""
         return await self._growth.warm()
+
+    def redefine(self, function: Function) -> None:
+        """Serve a new definition of the same code."""
+        self.function = function
+        self._prefetch.ahead = function.limits.prefetch
 
     def drain(self) -> None:
         """Take no new call, answer those that are here, then end; `closed` is set at the end."""

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 _FAST_US, _QUICK_US = 100.0, 1000.0
 _HELD_US = 4000.0  # the work that one worker may hold: what a call behind the others waits at most
-_MAX_DEPTH = 128
 _SAMPLES = 16  # of which the mean is taken at a time
 _OLD = 0.5  # weight of what was known before
 
 
 class Prefetch:
-    """A running mean and the depth that follows from it. Unknown counts as slow."""
+    """A running mean and the depth that follows from it. Unknown counts as slow.
 
-    __slots__ = ("_count", "_sum_us", "depth", "mean_us", "spread")
+    `ahead` bounds how many frames may wait behind the one that runs.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_count", "_sum_us", "ahead", "depth", "mean_us", "spread")
+
+    def __init__(self, ahead: int) -> None:
+        self.ahead = ahead
         self.mean_us = _QUICK_US
         self.depth = 1
         self.spread = True  # prefer an idle worker over a second frame
@@ -41,4 +44,4 @@ class Prefetch:
         self.mean_us = mean = self.mean_us * _OLD + fresh * (1 - _OLD)
         self._sum_us = self._count = 0
         self.spread = mean >= _FAST_US
-        self.depth = min(int(_HELD_US / mean), _MAX_DEPTH) if mean < _QUICK_US else 1
+        self.depth = min(int(_HELD_US / mean), 1 + self.ahead) if mean < _QUICK_US else 1

@@ -206,8 +206,8 @@ def _runtime_shape(platform: Platform, function: Function) -> dict[str, Any]:
 def _limits_shape(function: Function) -> dict[str, Any]:
     limits = function.limits
     names = (
-        "timeout_s", "max_workers", "concurrency", "queue_depth", "queue_age_s", "idle_s",
-        "min_workers", "recycle_calls",
+        "timeout_s", "max_workers", "concurrency", "prefetch", "queue_depth", "queue_age_s",
+        "idle_s", "min_workers", "recycle_calls",
     )  # fmt: skip
     own = {name: getattr(limits, name) for name in names}
     return {**own, **resource_limits(function.bundle.isolation)}

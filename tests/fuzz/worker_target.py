@@ -44,7 +44,9 @@ class Peer:
         self.sock.setblocking(False)
         page, self.page_fd = Progress.create()
         lane, self.lane = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.worker = Worker(WorkerEnds(host, Lane(lane), page, -1, ()), self.owner, cast("Tree", self.tree))
+        self.worker = Worker(
+            WorkerEnds(host, Lane(lane), page, -1, ()), self.owner, cast("Tree", self.tree)
+        )
         self.worker.forked(4242)
         self._by_socket = by_socket
 

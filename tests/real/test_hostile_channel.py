@@ -24,6 +24,7 @@ from real.sandboxes import (
 )
 
 from sandbox import worker as workers
+from sandbox import worker_process
 from sandbox.call import encode_call
 from sandbox.errors import ProtocolBrokenError, SandboxDiedError
 from sandbox.runtime import wire
@@ -154,7 +155,7 @@ async def test_a_worker_that_closes_its_channel_is_put_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is gone for the host, so it must be gone: nobody would ever end it later."""
-    monkeypatch.setattr(workers, "_LINGER_S", 0.1)
+    monkeypatch.setattr(worker_process, "_LINGER_S", 0.1)
     code = CHANNEL + "def main(req):\n    os.close(channel()[0])\n    time.sleep(300)\n"
     async with launchers() as both:
         zygote, _ = await bound_zygote(both, tmp_path, code)

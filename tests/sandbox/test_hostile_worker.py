@@ -57,7 +57,9 @@ class Scene:
         os.close(fd)
         self.tree = NotingTree()
         lane, self.lane = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.worker = Worker(WorkerEnds(host, Lane(lane), page, -1, ()), self, cast("Tree", self.tree))
+        self.worker = Worker(
+            WorkerEnds(host, Lane(lane), page, -1, ()), self, cast("Tree", self.tree)
+        )
 
     def says(self, data: bytes) -> None:
         """Let the process write on its channel, as the kernel vouches."""

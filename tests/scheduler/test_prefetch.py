@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.functions import Limits
 from scheduler.prefetch import Prefetch
+
+AHEAD = Limits().prefetch
 
 
 def learned(*samples: int) -> Prefetch:
     """Return what follows from these samples."""
-    prefetch = Prefetch()
+    prefetch = Prefetch(AHEAD)
     for sample in samples:
         prefetch.learn(sample)
     return prefetch
@@ -39,7 +42,7 @@ def test_a_fast_function_is_known_within_a_hundred_calls() -> None:
 @pytest.mark.parametrize("exec_us", [0, 1, 7, 33, 99, 100, 101, 250, 999, 1000, 1001, 50_000])
 def test_a_call_never_waits_longer_than_the_bound(exec_us: int) -> None:
     """Depth times mean stays within 4 ms all the way, unless it is a single frame."""
-    prefetch = Prefetch()
+    prefetch = Prefetch(AHEAD)
     for _ in range(300):
         prefetch.learn(exec_us)
         assert prefetch.depth == 1 or prefetch.depth * prefetch.mean_us <= 4000
@@ -67,3 +70,11 @@ def test_a_fixed_depth_prefers_idle_workers() -> None:
     prefetch = learned(*[20] * 500)
     prefetch.fix(64)
     assert (prefetch.depth, prefetch.spread) == (64, True)
+
+
+def test_who_wants_one_at_a_time_gets_that() -> None:
+    """Prefetch 0: however fast the function is, no call waits inside its worker."""
+    prefetch = Prefetch(0)
+    for _ in range(500):
+        prefetch.learn(1)
+    assert prefetch.depth == 1
