@@ -27,7 +27,9 @@ HOT_PATH = (
     "gateway/fast_lane.py", "gateway/front_desk.py", "gateway/metrics.py", "gateway/reply.py",
     "gateway/routes.py",
     "scheduler/alarms.py", "scheduler/deadlines.py", "scheduler/dispatcher.py",
-    "scheduler/history.py", "scheduler/outcomes.py", "scheduler/pool.py", "scheduler/prefetch.py",
+    "scheduler/history.py", "scheduler/http_template.py", "scheduler/outcomes.py",
+    "scheduler/pool.py", "scheduler/prefetch.py", "scheduler/store/sqlite_ended_calls.py",
+    "scheduler/store/sqlite_run_rows.py",
     "sandbox/call.py", "sandbox/channel.py", "sandbox/kept_answers.py", "sandbox/lent_bodies.py",
     "sandbox/progress.py", "sandbox/runtime/wire.py", "sandbox/worker.py",
 )  # fmt: skip

@@ -21,7 +21,7 @@ import httptools
 
 from gateway import reply
 from gateway.connections import Farewell, Visit
-from gateway.front_desk import NOT_YET, FrontDesk, Head, is_admin
+from gateway.front_desk import NOT_YET, FrontDesk, Head, Permit, is_admin
 from gateway.http_limits import HttpLimits, RefusedError
 from gateway.reply import Reply
 from gateway.request_head import ONCE
@@ -94,8 +94,9 @@ class FastLane(asyncio.Protocol):
 
     __slots__ = (
         "_began", "_body_bytes", "_buffer", "_closing", "_desk", "_first", "_full", "_head",
-        "_headers", "_known", "_known_head", "_lanes", "_leaving", "_loop", "_method", "_parser",
-        "_plain", "_since", "_starting", "_state", "_target", "_transport", "_visit", "_written",
+        "_headers", "_is_known", "_known", "_known_bytes", "_known_head", "_lanes", "_leaving",
+        "_loop", "_method", "_parser", "_permit", "_plain", "_since", "_starting", "_state",
+        "_target", "_transport", "_visit", "_written",
     )  # fmt: skip
 
     def __init__(self, lanes: FastLanes, visit: Visit) -> None:
@@ -108,8 +109,11 @@ class FastLane(asyncio.Protocol):
         self._since = self._began = self._loop.time()
         self._buffer = b""
         self._head: Head | None = None
-        self._known = b""  # the bytes of a head that asked for no more than an answer
+        self._known = b""  # the bytes of the head before, if it left the connection open
         self._known_head: Head | None = None
+        self._known_bytes = 0  # of its body
+        self._is_known = False  # the head of the request that is read now equals it
+        self._permit: Permit | None = None  # of that head
         self._headers: list[tuple[str, str]] = []
         self._first: dict[str, str] = {}
         self._starting = False
@@ -199,25 +203,36 @@ class FastLane(asyncio.Protocol):
 
     def _read_head(self) -> bool:
         """Parse the head if it is here; hand the connection over if it is none of ours."""
-        end = self._buffer.find(b"\r\n\r\n") + 4
-        if end < 4:
-            if len(self._buffer) > _MAX_HEAD or _is_odd(self._buffer):
-                self._hand_over()
-            return False
-        data = self._buffer[:end]
+        buffer, known = self._buffer, self._known
         self._closing = False
-        if data == self._known:
-            self._head = self._known_head
+        self._is_known = bool(known) and buffer.startswith(known)
+        if self._is_known:
+            end = len(known)
+            self._head, self._body_bytes = self._known_head, self._known_bytes
         else:
-            self._target, self._headers, self._first, self._plain = "", [], {}, end <= _MAX_HEAD
-            if not self._plain or not self._parsed(data):
+            end = buffer.find(b"\r\n\r\n") + 4
+            if end < 4:
+                if len(buffer) > _MAX_HEAD or _is_odd(buffer):
+                    self._hand_over()
+                return False
+            if not self._read_new_head(buffer[:end]):
                 self._hand_over()
                 return False
-            is_simple = not self._body_bytes and not self._closing and end <= _KNOWN_BYTES
-            self._known, self._known_head = (data, self._head) if is_simple else (b"", None)
-        self._buffer = self._buffer[end:]
+        self._buffer = buffer[end:] if len(buffer) > end else b""
         if len(self._buffer) < self._body_bytes:
             self._since = self._began = self._loop.time()
+        return True
+
+    def _read_new_head(self, data: bytes) -> bool:
+        """Parse a head and remember it; tell whether it is one of ours."""
+        self._target, self._headers, self._first = "", [], {}
+        self._plain = len(data) <= _MAX_HEAD
+        if not self._plain or not self._parsed(data):
+            return False
+        self._permit = None
+        self._known, self._known_head = b"", None
+        if not self._closing and len(data) <= _KNOWN_BYTES:
+            self._known, self._known_head, self._known_bytes = data, self._head, self._body_bytes
         return True
 
     def _parsed(self, data: bytes) -> bool:
@@ -255,29 +270,43 @@ class FastLane(asyncio.Protocol):
         head, size = self._head, self._body_bytes
         assert head is not None
         self._head = None
-        body, self._buffer = self._buffer[:size], self._buffer[size:]
+        body = b""
         if size:
-            self._parser.feed_data(body)
+            body, self._buffer = self._buffer[:size], self._buffer[size:]
+            if not self._is_known:  # else the parser has not seen the head
+                self._parser.feed_data(body)
         self._method = head.method
-        match = self._desk.admit(head)
         self._state = _CALLING
         self._starting = True
+        permit = self._permit
+        if permit is not None and self._is_known and self._desk.holds(permit):
+            self._desk.call(permit, body, self._answer)
+        else:
+            self._ask(head, body)
+        self._starting = False
+
+    def _ask(self, head: Head, body: bytes) -> None:
+        """Have a request admitted or refused; remember an admission for the next of this head."""
+        desk = self._desk
+        match = desk.admit(head)
         if type(match) is Reply:
             if match is NOT_YET:
-                self._desk.opening.wait(partial(self._begin_late, head, body))
+                desk.opening.wait(partial(self._begin_late, head, body))
             else:
                 self._answer(match)
-        else:
-            self._desk.call(cast("Match", match), head, body, self._answer)
-        self._starting = False
+            return
+        permit = desk.permit(cast("Match", match), head)
+        self._permit = permit if head is self._known_head else None
+        desk.call(permit, body, self._answer)
 
     def _begin_late(self, head: Head, body: bytes) -> None:
         """Ask the front desk again, now that the platform has started, or still has not."""
-        match = self._desk.admit(head, waits=False)
+        desk = self._desk
+        match = desk.admit(head, waits=False)
         if type(match) is Reply:
             self._answer(match)
         elif self._state is _CALLING:  # the client has waited as well
-            self._desk.call(cast("Match", match), head, body, self._answer)
+            desk.call(desk.permit(cast("Match", match), head), body, self._answer)
 
     def _answer(self, answer: Reply) -> None:
         """Write an answer and go on with the next request."""

@@ -2,7 +2,7 @@
 
 Routing, keys, limits, the event, the outcome's answer. It reads nothing from a connection and
 writes nothing to one; the fast lane and aiohttp's path do that. This is the hot path: per call no
-await, one event, one partial, one reply.
+await, one partial, one reply; what follows from a head alone is kept in a permit.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gateway.routes import Match, RouteTable
 from scheduler.errors import BusyError, NotFoundError, UnavailableError
 from scheduler.events import Body, Ending, HttpEvent, Outcome
 from scheduler.functions import AuthLevel, HttpTrigger
+from scheduler.http_template import HttpTemplate
 
 _log = logging.getLogger("taak.gateway")
 MAX_BODY_BYTES = 104_857_600
 BODY_LIMIT_SETTING = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
 _MAX_KEY_CHARS = 1024
-_new: Final = tuple.__new__  # a NamedTuple without its Python-level constructor: for each call
 _SUCCEEDED: Final[Ending] = Ending.SUCCEEDED
 _NEEDED = {AuthLevel.ANONYMOUS: Level.NONE, AuthLevel.FUNCTION: Level.FUNCTION}
 _HOME_PAGE = (
@@ -55,6 +55,18 @@ class Head(NamedTuple):
     headers: Pairs
     first: Mapping[str, str]
     scheme: str = "http"
+
+
+class Permit:
+    """An admission that may be used again, as long as `FrontDesk.holds` says so."""
+
+    __slots__ = ("keys", "match", "routes", "template")
+
+    def __init__(self, match: Match, template: HttpTemplate, routes: RouteTable, keys: int) -> None:
+        self.match = match
+        self.template = template
+        self.routes = routes
+        self.keys = keys
 
 
 class FrontDesk:
@@ -105,25 +117,38 @@ class FrontDesk:
             return reply.plain(429, text, (("Retry-After", "1"),))
         return match
 
-    def call(
-        self, match: Match, head: Head, body: bytes | Body, on_reply: Callable[[Reply], None]
-    ) -> None:
-        """Run the function; `on_reply` gets the answer, at once if the call is refused."""
+    def permit(self, match: Match, head: Head) -> Permit:
+        """Return what calls with this head need that was admitted just now."""
         first = head.first
         url = f"{head.scheme}://{first.get('host', 'localhost')}{head.target}"
+        event = HttpEvent(head.method, url, head.headers, head.query, match.params, b"")
+        parent = first.get("traceparent")
+        trace = (parent, first.get("tracestate", "")) if parent else None
+        return Permit(match, HttpTemplate(event, trace), self.routes, self._keys.version)
+
+    def holds(self, permit: Permit) -> bool:
+        """Tell whether `admit` would say the same again, at less cost."""
+        limit = self._max_outstanding
+        return (
+            permit.routes is self.routes
+            and permit.keys == self._keys.version
+            and not self._ready()
+            and (limit is None or self._outstanding < limit)
+        )
+
+    def call(self, permit: Permit, body: bytes | Body, on_reply: Callable[[Reply], None]) -> None:
+        """Run the function; `on_reply` gets the answer, at once if the call is refused."""
+        match = permit.match
         apart: Body | None = None
         inside: bytes | int
         if type(body) is bytes:
             inside = body
         else:
             apart, inside = cast("Body", body), len(body)
-        event = _new(HttpEvent, (head.method, url, head.headers, head.query, match.params, inside))
-        parent = first.get("traceparent")
-        trace = (parent, first.get("tracestate", "")) if parent else None
         self._outstanding += 1
         ended = partial(self._ended, match, on_reply)
         try:
-            self._dispatcher.dispatch(match.function, event, ended, trace=trace, body=apart)
+            self._dispatcher.dispatch_http(match.function, permit.template, inside, ended, apart)
         except (BusyError, UnavailableError, NotFoundError) as error:
             ended(error)
         except Exception as error:  # noqa: BLE001  a fault of ours costs a call, not a connection

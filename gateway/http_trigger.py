@@ -121,7 +121,7 @@ class DataListener:
             if not answered.done():
                 answered.set_result(answer)
 
-        desk.call(match, head, body, settle)
+        desk.call(desk.permit(match, head), body, settle)
         return await answered
 
     async def _admit(self, head: Head, request: Request) -> Match | Reply:

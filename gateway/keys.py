@@ -88,6 +88,7 @@ class KeyStore:
         self._host = new_host_keys()
         self._functions: dict[str, tuple[StoredKey, ...]] = {}
         self._grants: dict[bytes, list[_Grant]] = {}
+        self._version = 0
         self._prepare_folder()
         self._load()
         self._signature = self._sign()
@@ -97,6 +98,12 @@ class KeyStore:
     def master(self) -> str:
         """Return the master key in force."""
         return self._fixed_master or self._host.master.value
+
+    @property
+    def version(self) -> int:
+        """Return a number that changes when a key may have: what was allowed must be asked anew."""
+        self._recheck()
+        return self._version
 
     @property
     def source(self) -> str:
@@ -195,6 +202,7 @@ class KeyStore:
             host = replace(host, master=replace(host.master, value=self._fixed_master))
         self._host, self._functions = host, functions
         self._grants = _grants(host, functions)
+        self._version += 1
 
     def _sign(self) -> _Signature:
         """Return what tells that a file changed, without reading one."""

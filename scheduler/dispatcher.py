@@ -23,6 +23,7 @@ from scheduler.events import Ending, Event, Outcome
 from scheduler.function_logs import FunctionLogs, dashed
 from scheduler.functions import Function, Problem
 from scheduler.history import History
+from scheduler.http_template import HttpTemplate
 from scheduler.live_bundle import Launchers, LiveBundle
 from scheduler.outcomes import Ids, failure_of, outcome_of
 from scheduler.pool import Pool
@@ -134,22 +135,41 @@ class Dispatcher:
         trace: Trace = None,
         invocation_id: str | None = None,
         recorded: bool = True,
-        body: Body | None = None,
     ) -> None:
         """Run the function once; `on_outcome` is called with how it ended.
 
-        `body` is what the event has not in itself; it is closed when the call has ended.
         It gets a BusyError when the call waited in vain; else this raises like `invoke`.
         """
-        pool = self._pools.get(function.name)
-        if pool is None or self._closing:
-            raise self._absent(function)
+        pool = self._pool_of(function)
         call_id = bytes.fromhex(invocation_id.replace("-", "")) if invocation_id else self._ids()
         call = _Invocation(call_id, encode_call(call_id, event, trace), self._loop.time())
         call.dispatcher = self
         call.pool = pool
         call.trigger = trigger
         call.recorded = recorded
+        call.on_outcome = on_outcome
+        pool.submit(call)
+
+    def dispatch_http(
+        self,
+        function: Function,
+        template: HttpTemplate,
+        content: bytes | int,
+        on_outcome: Callable[[Outcome | Exception], object],
+        body: Body | None = None,
+    ) -> None:
+        """Answer one request like `dispatch` [hot path].
+
+        `content` is its body, or the number of bytes in `body`, which goes beside the frame and is
+        closed when the call has ended.
+        """
+        pool = self._pool_of(function)
+        call_id = self._ids()
+        call = _Invocation(call_id, template.frame(call_id, content), self._loop.time())
+        call.dispatcher = self
+        call.pool = pool
+        call.trigger = "http"
+        call.recorded = True
         call.on_outcome = on_outcome
         call.body = body
         pool.submit(call)
@@ -282,6 +302,12 @@ class Dispatcher:
             _log.warning("calls still ran after %g s; they are ended", timeout_s)
         for pool in pools:
             pool.kill()
+
+    def _pool_of(self, function: Function) -> Pool:
+        pool = self._pools.get(function.name)
+        if pool is None or self._closing:
+            raise self._absent(function)
+        return pool
 
     def _absent(self, function: Function) -> Exception:
         if self._closing:

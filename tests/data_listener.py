@@ -31,6 +31,7 @@ from scheduler.functions import (
     HttpTrigger,
     Limits,
 )
+from scheduler.http_template import HttpTemplate
 
 MASTER = "master-key-0123456789-0123456789-0123456789"
 BUNDLE = Bundle("app", BundleKind.APP, "d", Path("/"))
@@ -65,7 +66,10 @@ class FakeDispatcher:
         self.failures: list[str] = []
         self.logs = SimpleNamespace(failure=lambda *texts: self.failures.append(texts[2]))
 
-    def dispatch(self, called: Function, event: HttpEvent, on_outcome: Any, **_: Any) -> None:
+    def dispatch_http(
+        self, called: Function, template: HttpTemplate, content: bytes, on_outcome: Any, _body: Any
+    ) -> None:
+        event = template.event._replace(body=content)
         self.events.append(event)
         self.functions.append(called.name)
         outcome = self.outcome
