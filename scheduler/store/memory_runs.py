@@ -62,6 +62,7 @@ class MemoryRuns(RunsPort):
         reason: str | None = None,
         public_id: str | None = None,
         exec_ms: float | None = None,
+        instance: str | None = None,
     ) -> Run:
         if run_id not in self._runs:
             raise NotFoundError(f"run {run_id} does not exist")
@@ -76,6 +77,7 @@ class MemoryRuns(RunsPort):
                 reason=reason,
                 public_id=public_id,
                 exec_ms=exec_ms,
+                instance=instance,
             )
         )
 
@@ -115,7 +117,7 @@ class MemoryRuns(RunsPort):
         return [
             self._save_run(advance(run, RunState.ABORTED, now, reason=reason))
             for run in await self.open_runs(instance)
-            if not self._is_queued(run.id)
+            if run.state is not RunState.QUEUED and not self._is_queued(run.id)
         ]
 
     async def prune_runs(

@@ -201,13 +201,17 @@ class RunsPort(ABC):
         reason: str | None = None,
         public_id: str | None = None,
         exec_ms: float | None = None,
+        instance: str | None = None,
     ) -> Run:
         """Move a run along, or amend it where it stands; durable on return.
 
         What is None stays as it is, with three exceptions: RUNNING sets `started_at` and a final
         state sets `ended_at` to the store's now, and a final state without `exec_ms` takes the span
-        between the two. Raises Conflict when the table of states forbids the step (a final run
-        never changes), NotFoundError when there is no such run.
+        between the two. `instance` takes the run over from whoever has it; since of several that
+        want a waiting run one must win, that never amends.
+
+        Raises Conflict when the table of states forbids the step (a final run never changes),
+        NotFoundError when there is no such run.
         """
 
     @abstractmethod
@@ -254,8 +258,8 @@ class RunsPort(ABC):
     async def close_orphans(self, instance: str, reason: str) -> list[Run]:
         """End as ABORTED, with this reason, what this instance left open; return those runs.
 
-        For the start of a process (promise D3). Runs that the queue still holds are not touched:
-        their leases decide.
+        For the start of a process (promise D3). A run that waits has not begun, and is not touched;
+        neither is what the queue still holds: its lease decides.
         """
 
     @abstractmethod

@@ -29,9 +29,10 @@ def advance(
     reason: str | None = None,
     public_id: str | None = None,
     exec_ms: float | None = None,
+    instance: str | None = None,
 ) -> Run:
     """Return the run after the step; the rules are told in `RunsPort.update_run`."""
-    _allow(run, state)
+    _allow(run, state, amend=instance is None)
     started = started_at or run.started_at
     if started is None and state is RunState.RUNNING:
         started = now
@@ -47,11 +48,13 @@ def advance(
         reason=run.reason if reason is None else reason,
         public_id=run.public_id if public_id is None else public_id,
         exec_ms=_exec_ms(run, started, ended, exec_ms),
+        instance=run.instance if instance is None else instance,
+        wait_ms=run.wait_ms if instance is None else _waited_ms(run, now),
     )
 
 
-def _allow(run: Run, state: RunState) -> None:
-    amends = state is run.state and not is_final(state)
+def _allow(run: Run, state: RunState, *, amend: bool) -> None:
+    amends = amend and state is run.state and not is_final(state)
     if not amends and state not in TRANSITIONS[run.state]:
         raise Conflict(
             f"run {run.id} of {run.name!r} is {run.state.value}: it cannot become {state.value}"
@@ -78,15 +81,18 @@ def check_ended(rows: Sequence[NewRun] | Sequence[EndedCall]) -> None:
 
 def start_attempt(run: Run, now: datetime, *, owner: str, attempt: int) -> Run:
     """Return the run of queued work that an owner has just leased."""
-    waited = max(0.0, (now - run.created_at).total_seconds() * 1000)
     return replace(
         run,
         state=RunState.RUNNING,
         started_at=now,
         instance=owner,
         attempt=attempt,
-        wait_ms=round(waited, 3),
+        wait_ms=_waited_ms(run, now),
     )
+
+
+def _waited_ms(run: Run, now: datetime) -> float:
+    return round(max(0.0, (now - run.created_at).total_seconds() * 1000), 3)
 
 
 def run_of(work: NewWork, now: datetime, *, owner: str | None = None) -> NewRun:

@@ -61,6 +61,7 @@ class SqliteRuns(SqliteBase, RunsPort):
         reason: str | None = None,
         public_id: str | None = None,
         exec_ms: float | None = None,
+        instance: str | None = None,
     ) -> Run:
         def step(tx: Transaction) -> Run:
             before = need_run(tx, run_id)
@@ -74,6 +75,7 @@ class SqliteRuns(SqliteBase, RunsPort):
                 reason=reason,
                 public_id=public_id,
                 exec_ms=exec_ms,
+                instance=instance,
             )
             return save_run(tx, before, after)
 
@@ -112,7 +114,8 @@ class SqliteRuns(SqliteBase, RunsPort):
             return [
                 save_run(tx, run, advance(run, RunState.ABORTED, instant(now), reason=reason))
                 for run in open_runs(tx, instance)
-                if tx.one("SELECT 1 FROM work WHERE id = ?", (run.id,)) is None
+                if run.state is not RunState.QUEUED
+                and tx.one("SELECT 1 FROM work WHERE id = ?", (run.id,)) is None
             ]
 
         return await self.write(close)

@@ -274,6 +274,24 @@ async def test_orphans_are_aborted_with_the_reason(store: Store, clock: SetClock
     assert await store.close_orphans("here", "again") == []
 
 
+async def test_a_run_that_waits_is_no_orphan(store: Store, clock: SetClock) -> None:
+    """It has not begun: it begins after the restart."""
+    waiting = await store.create_run(new_run(clock, state=RunState.QUEUED))
+    assert await store.close_orphans("here", "host_restart") == []
+    assert [run.id for run in await store.open_runs("here")] == [waiting.id]
+
+
+async def test_of_two_that_take_a_waiting_run_one_wins(store: Store, clock: SetClock) -> None:
+    """It is that one's from then on, with the time it has waited; the other is refused."""
+    waiting = await store.create_run(new_run(clock, state=RunState.QUEUED))
+    clock.move(3)
+    taken = await store.update_run(waiting.id, RunState.INITIALIZING, instance="there")
+    assert (taken.instance, taken.wait_ms) == ("there", 3000)
+    assert await store.get_run(waiting.id) == taken
+    with pytest.raises(Conflict):
+        await store.update_run(waiting.id, RunState.INITIALIZING, instance="here")
+
+
 async def test_prune_keeps_the_newest_of_each_name(store: Store, clock: SetClock) -> None:
     """keep_per_name removes the oldest beyond it, returns them, and never an open run."""
     await store.create_run(new_run(clock, name="a", state=RunState.RUNNING))
