@@ -55,7 +55,7 @@ from scheduler.job_folders import JobFolders
 from scheduler.releases import Releases
 from scheduler.store.opening import open_store
 from scheduler.store.port import Store
-from scheduler.triggered import TriggeredJobs
+from scheduler.triggered import CANCEL_VERB, TriggeredJobs
 from scheduler.upkeep import Upkeep
 
 _log = logging.getLogger("taak")
@@ -120,6 +120,7 @@ class _Parts:
             address=platform.data_url,
             load=platform.dispatcher.load,
             job_statuses=platform.continuous.states,
+            verbs={CANCEL_VERB: platform.triggered.cancel_by_order},
         )
         self._intake: list[asyncio.Task[None]] = []  # what brings new work
         self._ticking: list[asyncio.Task[None]] = []  # ends by itself once its runs have ended
@@ -174,7 +175,7 @@ class _Parts:
         # Jobs and timers begin with what was decided: one that was mended while the platform was
         # down must not run as it was, and what it missed is made up for once.
         begun = difference(EMPTY, platform.catalog.definition)
-        for follow in (platform.continuous.apply, self._timers.apply):
+        for follow in (platform.continuous.apply, platform.triggered.apply, self._timers.apply):
             follow(begun)
             platform.catalog.subscribe(follow)
 

@@ -43,6 +43,18 @@ _GRAIN = timedelta(seconds=1)
 _HAIR = timedelta(microseconds=1)
 
 
+class StartTick(Protocol):
+    """Records a job's tick with its run and starts it, or lets it wait if it may.
+
+    None if the tick is recorded already, ConflictError if there is no place for the run.
+    """
+
+    async def __call__(
+        self, job: Job, due_at: datetime, trigger: str, *, may_wait: bool = False
+    ) -> Run | None:
+        """Return the run."""
+
+
 class Timer(Protocol):
     """What has ticks: a function or a triggered job. One call at a time."""
 
@@ -72,8 +84,7 @@ class Outlets:
             recorded already.
         record_again: makes a further attempt at a function's newest tick; None if it has ended.
         fire_function: carries out a function's run to its end: (run, function, event).
-        start_tick: records a job's tick with its run and starts it: (job, due_at, trigger); None if
-            the tick is recorded already, ConflictError if a run is active.
+        start_tick: records a job's tick with its run and starts it.
         latest_run: returns the newest run of a job.
         scheduler_log: takes a line of a job's scheduler log: (job, level, message), where level is
             "info", "warn" or "error".
@@ -86,7 +97,7 @@ class Outlets:
     record_tick: Callable[[Function, datetime], Awaitable[Run | None]]
     record_again: Callable[[Function], Awaitable[Run | None]]
     fire_function: Callable[[Run, Function, DataEvent], Awaitable[None]]
-    start_tick: Callable[[Job, datetime, str], Awaitable[Run | None]]
+    start_tick: StartTick
     latest_run: Callable[[Job], Awaitable[Run | None]]
     scheduler_log: Callable[[Job, str, str], None]
     settings: Callable[[], Mapping[str, str]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.isolation import Isolation
+from scheduler.job_policy import JobPolicy
 from scheduler.schedule import Schedule
 
 
@@ -198,6 +199,7 @@ class Job:
     disabled: bool = False  # disable.job was there at deployment; only continuous jobs heed it
     error: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    policy: JobPolicy = field(default_factory=JobPolicy)
 
     @property
     def folder(self) -> Path:

@@ -22,6 +22,7 @@ from scheduler.functions import Bundle, Job, JobKind, Problem
 from scheduler.host_manifest import HostManifest, read_zone
 from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
 from scheduler.job_interpreter import lack
+from scheduler.job_policy_fields import POLICY_NAMES, read_policy
 from scheduler.lenient_json import Document, LenientJsonError, parse
 from scheduler.manifest_fields import Fields, shown
 from scheduler.schedule import Schedule, ScheduleError, parse_job
@@ -31,7 +32,8 @@ SETTINGS_FILE = "settings.job"
 RESERVED = ".taak"
 
 _STOPPING_WAIT_S: Mapping[JobKind, float] = {JobKind.TRIGGERED: 30.0, JobKind.CONTINUOUS: 5.0}
-_TAAK_KEYS = ("environment", "time_zone", "restart_backoff", "python", *ISOLATION_NAMES)
+_OWN_KEYS = ("environment", "time_zone", "restart_backoff", "python")
+_TAAK_KEYS = (*_OWN_KEYS, *POLICY_NAMES, *ISOLATION_NAMES)
 _KINDS = {kind.value: kind for kind in JobKind}
 _JSON_WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
 
@@ -153,6 +155,7 @@ def read_job(
         disabled=f"{inner}/{DISABLE_FILE}" in index.entries,
         error=error,
         environment={**app.environment, **taak.texts("environment")},
+        policy=read_policy(taak, triggered=place.kind is JobKind.TRIGGERED),
     )
     _warn_types(taak)
     if job.script and (missing := lack(job, settings=app.host.settings)):
@@ -251,6 +254,6 @@ def _schedule(
     except MissingSettingError as error:
         message = str(error.args[0])
     except ScheduleError as error:
-        message = str(error)
+        message = f"the schedule {shown(text)} cannot be read: {error}"
     own.warn("schedule", f"{message}; the job runs only when it is started by hand")
     return None, message

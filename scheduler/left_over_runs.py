@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scheduler.errors import ConflictError, NotFoundError
 from scheduler.job_log import LogFile
 from scheduler.run import Run, RunKind, RunState
 from scheduler.run_ending import record_end
+from scheduler.run_slots import LEASES
 from scheduler.triggered_run import RunPlace, show_status
 
 HOST_RESTART = "host_restart"
+HOST_LOST = "host_lost"
 
 
 async def close_left_over_runs(place: RunPlace) -> list[Run]:
@@ -24,8 +27,37 @@ async def close_left_over_runs(place: RunPlace) -> list[Run]:
     closed = await place.store.close_orphans(place.instance, HOST_RESTART)
     for run in closed:
         if run.kind is RunKind.TRIGGERED:
-            _show_aborted(place, run)
+            _show_aborted(place, run, "the platform was restarted while it ran")
     return closed
+
+
+async def close_runs_of_the_dead(place: RunPlace) -> list[Run]:
+    """Close what instances that are gone have left under way, and return it.
+
+    Gone is who is no living member and holds no right to run any more: one that only hangs for a
+    moment still holds it, and has ended what it runs before it is free for others.
+    """
+    open_runs = [run for run in await place.store.open_runs() if _may_be_left(place, run)]
+    if not open_runs:
+        return []
+    alive = {member.instance for member in await place.store.members() if member.alive}
+    alive |= {lease.owner for lease in await place.store.leases(LEASES)}
+    closed = []
+    for run in open_runs:
+        if run.instance in alive:
+            continue
+        try:
+            ended = await place.store.update_run(run.id, RunState.ABORTED, reason=HOST_LOST)
+        except (ConflictError, NotFoundError):
+            continue  # somebody else has closed it
+        _show_aborted(place, ended, f"its platform {run.instance} is gone")
+        closed.append(ended)
+    return closed
+
+
+def _may_be_left(place: RunPlace, run: Run) -> bool:
+    is_here = run.instance == place.instance
+    return run.kind is RunKind.TRIGGERED and run.state is not RunState.QUEUED and not is_here
 
 
 async def _take_end_from_file(place: RunPlace, run: Run) -> None:
@@ -50,12 +82,12 @@ async def _take_end_from_file(place: RunPlace, run: Run) -> None:
     )
 
 
-def _show_aborted(place: RunPlace, run: Run) -> None:
+def _show_aborted(place: RunPlace, run: Run, why: str) -> None:
     try:
         path = place.folders.output_log(run, run.public_id)
     except ValueError:
         return
     show_status(place.folders, run, run, "Aborted", run.ended_at)
-    log = LogFile(path, instance=place.instance, now=place.clock.now)
-    log.status("Aborted")
-    log.error("WebJob run was aborted: the platform was restarted while it ran")
+    journal = LogFile(path, instance=place.instance, now=place.clock.now)
+    journal.status("Aborted")
+    journal.error(f"WebJob run was aborted: {why}")

@@ -15,6 +15,7 @@ from enum import Enum
 from zoneinfo import ZoneInfo
 
 from scheduler.functions import key
+from scheduler.job_policy import Misfire
 from scheduler.schedule import Schedule, span_text
 
 #: The words of a function's runs by its timer.
@@ -197,19 +198,32 @@ class JobStart:
     missed_after: datetime | None = None
 
 
-def start_job(schedule: Schedule, last: datetime | None, now: datetime) -> JobStart:
+def start_job(
+    schedule: Schedule,
+    last: datetime | None,
+    now: datetime,
+    misfire: Misfire = Misfire.RECENT,
+) -> JobStart:
     """Decide how a job's timer goes on; `last` is when it last ran, or was last decided about.
 
-    One run at once if the oldest tick since is no older than CATCH_UP, else none for all of them.
+    If the oldest tick since is made good, it is run at once: for all of them, or (Misfire.ALL)
+    before the others.
     """
     if last is None or last > now:  # a run from the future: the clock has been set back
         return JobStart(_at_its_time(schedule.next_after(now)))
     due = schedule.next_after(last)
     if due is None or due >= now:
         return JobStart(_at_its_time(due))
-    if now - due <= CATCH_UP:
+    if is_made_good(misfire, now - due):
         return JobStart(Plan(due, now, Reason.PAST_DUE))
     return JobStart(_at_its_time(schedule.next_after(now)), missed_after=last)
+
+
+def is_made_good(misfire: Misfire, age: timedelta) -> bool:
+    """Tell whether a tick that nobody was up for is run all the same."""
+    if misfire is Misfire.RECENT:
+        return age <= CATCH_UP
+    return misfire is not Misfire.SKIP
 
 
 def after_tick(schedule: Schedule, plan: Plan, now: datetime) -> Plan | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -67,6 +67,7 @@ class RunPlace:
     instance: str
     clock: Clock
     cpu_ticks: Callable[[int], int | None]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class TriggeredRun:
@@ -79,7 +80,7 @@ class TriggeredRun:
         left: set once the next run of the job may begin.
     """
 
-    def __init__(self, place: RunPlace, job: Job, run: Run, settings: JobSettings) -> None:
+    def __init__(self, place: RunPlace, job: Job, run: Run) -> None:
         self.job = job
         self.run = run
         self.asked: Verdict | None = None
@@ -89,7 +90,7 @@ class TriggeredRun:
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
         self._place = place
-        self._settings = settings
+        self._settings = JobSettings.of(job, place.settings)
         path = place.folders.output_log(job, run.public_id)
         self._log = LogFile(path, instance=place.instance, now=place.clock.now)
 
@@ -152,6 +153,7 @@ class TriggeredRun:
             process,
             self._end_when_asked(process),
             self._abort_when_hung(process, output, program),
+            self._end_when_late(),
         )
 
     async def _end_when_asked(self, process: Process) -> None:
@@ -184,6 +186,17 @@ class TriggeredRun:
             ],
         )
         self.end(Verdict(RunState.TIMED_OUT, f"idle_timeout: {spent}", f"Job failed: {spent}"))
+
+    async def _end_when_late(self) -> None:
+        """Hold the run to its own time limit; the job may end in order, as in a stop."""
+        limit_s = self.job.policy.timeout_s
+        if limit_s is None:
+            return
+        await self._place.clock.sleep(limit_s)
+        told = f'longer than {limit_s:g} seconds, its limit ("taak": {{"timeout_s": {limit_s:g}}})'
+        verdict = Verdict(RunState.TIMED_OUT, f"timeout: {told}", f"Job failed: {told}")
+        self._log.warning(f"The run takes {told}; it is ended")
+        self.end(verdict, grace_s=self.job.stopping_wait_s)
 
     # --- What others see
 

@@ -32,6 +32,8 @@ REAPED_AT_ONCE = 100
 _SLOWEST = 4
 
 Facts = Callable[[], Mapping[str, Any]]
+#: Carries out a command and returns the answer; it may be given one twice.
+Verb = Callable[[Mapping[str, Any]], Awaitable[str]]
 
 
 class Upkeep:
@@ -49,6 +51,7 @@ class Upkeep:
         address: str = "",
         load: Facts = dict,
         job_statuses: Facts = dict,
+        verbs: Mapping[str, Verb] | None = None,
         retention: HistoryRetention | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
@@ -59,6 +62,7 @@ class Upkeep:
         self._address = address
         self._load = load
         self._job_statuses = job_statuses
+        self._verbs = verbs or {}
         self._clock = clock or SystemClock()
         self._draw = draw
         self._pruning = Pruning(store, retention or HistoryRetention(), self._clock)
@@ -107,7 +111,21 @@ class Upkeep:
             )
             await self.join()
             return
-        self._answers = {command.id: _answer(command) for command in beat.commands}
+        self._answers = {
+            command.id: await self._carry_out(command)
+            for command in beat.commands
+            if command.id not in answers
+        }
+
+    async def _carry_out(self, command: Command) -> str:
+        """Return what a command gets; silence would be repeated for ever."""
+        verb = self._verbs.get(command.verb)
+        if verb is None:
+            return f"refused: this version does not know {command.verb!r}"
+        try:
+            return await verb(command.args)
+        except (SchedulerError, TypeError, ValueError) as error:
+            return f"refused: {error}"
 
     async def _reap(self) -> None:
         while True:
@@ -139,11 +157,6 @@ class Upkeep:
                 if slower > 1:
                     _log.warning("%s goes on", what)
                 slower = 1
-
-
-def _answer(command: Command) -> str:
-    """Return what a command gets: no verb is known yet, and silence would be repeated for ever."""
-    return f"refused: this version does not know {command.verb!r}"
 
 
 def _parts(reaped: Reaped) -> tuple[tuple[int, ...], ...]:

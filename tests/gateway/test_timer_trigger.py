@@ -216,7 +216,9 @@ class Range:
         due = datetime.fromisoformat(run.arguments)
         await self._shoot(Shot(function.name, due, self.clock.now(), TIMER, json.loads(event.data)))
 
-    async def _start_tick(self, job: Job, due: datetime, trigger: str) -> Run | None:
+    async def _start_tick(
+        self, job: Job, due: datetime, trigger: str, *, may_wait: bool = False
+    ) -> Run | None:
         if self.refuse is not None:
             raise self.refuse
         if await self.store.fire(job_timer(job.name), due) is None:
