@@ -39,6 +39,7 @@ from scheduler.functions import (
     OtherTrigger,
     TimerTrigger,
 )
+from scheduler.job_policy import JobPolicy, Misfire, Overlap
 from scheduler.run import Run, RunKind, RunState
 from scheduler.schedule import Schedule, parse_job, parse_timer
 from scheduler.store.port import Store
@@ -183,6 +184,7 @@ class Range:
         self.lags: list[tuple[str, str, float]] = []
         self.during: Callable[[Shot], Awaitable[None]] | None = None
         self.refuse: Exception | None = None
+        self.waited: list[datetime] = []  # ticks whose run may have to wait
         self.timers = Timers(
             Outlets(
                 store=cast("Store", self.store),
@@ -223,6 +225,8 @@ class Range:
             raise self.refuse
         if await self.store.fire(job_timer(job.name), due) is None:
             return None
+        if may_wait:
+            self.waited.append(due)
         await self._shoot(Shot(job.name, due, self.clock.now(), trigger))
         return self.run_of(job.name, self.clock.now())
 
@@ -574,6 +578,58 @@ async def test_a_job_catches_up_once_if_the_oldest_missed_tick_is_recent(
     warned = [text for _, level, text in range_.lines if level == "warn"]
     expected = ["Missed 2 schedules, most recent at 01/05/2026 10:00:00"] if missed else []
     assert warned == expected
+
+
+@pytest.mark.parametrize(
+    ("misfire", "fired", "missed"),
+    [
+        (Misfire.SKIP, [], [at(0, hour=7), at(0, hour=8), at(0, hour=9), at(0)]),
+        (Misfire.ONCE, [at(0, hour=7)], [at(0, hour=8), at(0, hour=9), at(0)]),
+        (Misfire.ALL, [at(0, hour=8), at(0, hour=9), at(0)], [at(0, hour=7)]),
+    ],
+)
+async def test_a_job_chooses_what_is_made_good(
+    range_: Range, misfire: Misfire, fired: list[datetime], missed: list[datetime]
+) -> None:
+    """At 10:00:30, with a tick at every full hour and the last run at 6: in their order, once."""
+    range_.run_of("report", at(0, hour=6))
+    policy = JobPolicy(misfire=misfire, misfire_limit=3)
+    range_.timers.set([], [job("report", "0 0 * * * *", policy=policy)])
+    async with range_.running():
+        await range_.clock.pass_time(60)
+    assert range_.dues() == fired
+    assert range_.store.of(job_timer("report"), "missed") == missed
+    assert range_.waited == (fired if misfire is Misfire.ALL else [])
+
+
+async def test_a_machine_that_slept_makes_good_as_the_job_chose(range_: Range) -> None:
+    """Three hours at once: of the missed ticks the newest two, each its own run."""
+    policy = JobPolicy(misfire=Misfire.ALL, misfire_limit=2)
+    range_.timers.set([], [job("report", "0 0 * * * *", policy=policy)])
+    async with range_.running():
+        range_.clock.step(4 * 3600)
+        await range_.clock.pass_time(60)
+    assert range_.dues() == [at(0, hour=13), at(0, hour=14)]
+    missed = [at(0, hour=11), at(0, hour=12)]
+    assert range_.store.of(job_timer("report"), "missed") == missed
+
+
+@pytest.mark.parametrize("overlap", list(Overlap))
+async def test_a_tick_may_wait_if_the_job_says_so(range_: Range, overlap: Overlap) -> None:
+    """Else it is skipped where there is no place."""
+    range_.timers.set([], [job("report", policy=JobPolicy(overlap=overlap))])
+    async with range_.running():
+        await range_.clock.pass_time(60)
+    assert range_.waited == ([at(1)] if overlap is Overlap.QUEUE else [])
+
+
+async def test_a_job_s_own_setting_switches_its_schedule_off(range_: Range) -> None:
+    """WEBJOBS_DISABLE_SCHEDULE in "taak": {"environment": …} is for this job alone."""
+    off = job("off", environment={"WEBJOBS_DISABLE_SCHEDULE": "true"})
+    range_.timers.set([], [off, job("on")])
+    async with range_.running():
+        await range_.clock.pass_time(60)
+    assert [shot.name for shot in range_.shots] == ["on"]
 
 
 async def test_a_skipped_tick_is_not_made_good_by_a_deployment(range_: Range) -> None:
