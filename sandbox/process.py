@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from functools import partial
 from typing import Any
 
@@ -74,6 +75,10 @@ class Process:
     def terminate(self) -> None:
         """Send SIGTERM to every process of the tree."""
         self._tree.signal(signal.SIGTERM)
+
+    async def dial(self, port: int) -> socket.socket:
+        """Return a connection to a port on its own loopback; see `Dialler.dial`."""
+        return await self._tree.dial(port)
 
     async def kill(self) -> Exit:
         """Kill the whole tree and wait for its end."""

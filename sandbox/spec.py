@@ -31,7 +31,7 @@ class Network(Enum):
     """What user code can reach (sandbox.md 3).
 
     NONE: a loopback of its own. OUTBOUND: TCP connections to some ports, on the host's network, and
-    no listening. HOST: everything; for trusted code only.
+    listening only where the platform calls it. HOST: everything; for trusted code only.
     """
 
     NONE = "none"
@@ -117,6 +117,7 @@ class SandboxSpec:
         scratch: more folders that are private, writable and gone afterwards, such as HOME.
         uid: user and group of the sandbox when the platform is root; 0 keeps the platform's user.
         ports: TCP ports that Network.OUTBOUND may connect to.
+        listen: TCP ports that it may listen at, chosen by us; with a network of its own, any.
         without: layers to leave out: "namespaces" where there are none to be had; others, by their
             names in sandbox/runtime/confine.py, only to test that each escape meets two of them.
     """
@@ -130,6 +131,7 @@ class SandboxSpec:
     because: str = ""
     network: Network = Network.NONE
     ports: tuple[int, ...] = WEB_PORTS
+    listen: tuple[int, ...] = ()
     mounts: tuple[Mount, ...] = ()
     scratch: tuple[str, ...] = ()
     uid: int = 0
@@ -179,6 +181,7 @@ class SandboxSpec:
             "because": self.because,
             "network": self.network.value,
             "ports": list(self.ports),
+            "listen": list(self.listen),
             "mounts": [list(mount) for mount in self.mounts],
             "uid": self.uid,
             "home": self.env.get("HOME", "/tmp"),  # noqa: S108  inside it is private

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from sandbox.channel import Channel
+from sandbox.dial import DialError, Dialler
 from sandbox.errors import SpawnFailedError
 from sandbox.resources import Holding, Resources
 from sandbox.runtime import wire
@@ -57,6 +58,7 @@ class Tree:
         self._started: asyncio.Future[None] = loop.create_future()
         self._on_lost = on_lost
         self._holding: Holding | None = None
+        self._dialler: Dialler | None = None
         self._channel = Channel(sock, self._on_message, self._on_closed)
 
     def confirm(self, pid: int, resources: Resources) -> None:
@@ -110,6 +112,14 @@ class Tree:
         except OSError as error:
             raise SpawnFailedError(f"{spec.name}: the sandbox is gone: {error}") from error
         await self._started
+        own_network = spec.kind.namespaces == "closed"
+        self._dialler = Dialler(self._channel.send_with_fds, own_network=own_network)
+
+    async def dial(self, port: int) -> socket.socket:
+        """Return a connection to a port on the sandbox's loopback; see `Dialler.dial`."""
+        if self._dialler is None or self.state is not TreeState.RUNNING:
+            raise DialError(f"the sandbox is {self.state.value}")
+        return await self._dialler.dial(port)
 
     def signal(self, number: int) -> None:
         """Send a signal to every process of the tree."""

@@ -214,6 +214,7 @@ def _restrict_files(spec: dict[str, Any], extra: list[str], because: list[str]) 
             read=[path for path in read if os.path.exists(path)],
             write=[path for path in writable if os.path.exists(path)],
             connect=connect,
+            bind=spec["listen"],
             # A tree of its own may be listed; of the host's, what Python's import must list.
             look=["/"] if spec["kind"] != "bare" else [spec["cwd"]],
         )

@@ -13,7 +13,7 @@ import signal
 import socket
 from typing import Any, NoReturn
 
-from . import confine, resident, tree, wire
+from . import confine, dial, resident, tree, wire
 from .link import Link
 
 
@@ -95,6 +95,8 @@ class _Init:
                 tree.kill_under(message[1])
         elif message[0] == wire.TIDY:
             self._tidy()
+        elif message[0] == wire.DIAL:
+            dial.dial(message[1], message[2], fds)
         elif message[0] == wire.KILL:
             self._ended(tree.kill_all().get(self._main, self._status))
             return False

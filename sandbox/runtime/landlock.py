@@ -88,6 +88,7 @@ def restrict(
     read: Sequence[str],
     write: Sequence[str],
     connect: Sequence[int] | None,
+    bind: Sequence[int] = (),
     look: Sequence[str] = (),
     devices: Sequence[str] = DEVICES,
 ) -> int:
@@ -95,8 +96,8 @@ def restrict(
 
     read: files and directories to read and execute. write: the same, to do anything in but making
     device nodes. look: directories to list, with all below. devices: files to read and
-    write. connect: the TCP ports that may be connected
-    to, and then none may be bound; None leaves TCP alone, for a network namespace of its own.
+    write. connect: the TCP ports that may be connected to, and then none but those of `bind` may
+    be bound; None leaves TCP alone, for a network namespace of its own.
 
     What the used ABI lacks is not restricted: TCP below 4, device ioctls below 5, abstract sockets
     and signals to processes outside below 6. Below 2, renames across directories always fail.
@@ -115,7 +116,9 @@ def restrict(
                 _allow_path(ruleset, path, rights & files)
         if tcp:
             for port in connect or ():
-                _allow_port(ruleset, port)
+                _allow_port(ruleset, port, CONNECT_TCP)
+            for port in bind:
+                _allow_port(ruleset, port, BIND_TCP)
         _forbid_privileges()
         _call("restrict", _RESTRICT_SELF, ruleset, 0)
     finally:
@@ -154,8 +157,8 @@ def _allow_path(ruleset: int, path: str, rights: int) -> None:
         os.close(fd)
 
 
-def _allow_port(ruleset: int, port: int) -> None:
-    rule = struct.pack("=QQ", CONNECT_TCP, port)
+def _allow_port(ruleset: int, port: int, rights: int) -> None:
+    rule = struct.pack("=QQ", rights, port)
     _call(f"port {port}", _ADD_RULE, ruleset, _RULE_NET_PORT, rule, 0)
 
 

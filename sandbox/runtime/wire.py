@@ -56,6 +56,7 @@ SIGNAL = 61  # [SIGNAL, number]: to the program's process group
 KILL = 62  # [KILL]: the whole tree, now
 KILL_UNDER = 63  # [KILL_UNDER, pid inside]: one worker with everything that it started
 TIDY = 64  # [TIDY]: end what dead workers of a zygote left behind
+DIAL = 66  # [DIAL, port, IP version] with fds: where a socket connected to that port goes
 
 # init -> host
 HERE = 73  # [HERE]: from the main child itself, so that the kernel tells its pid with it
