@@ -33,13 +33,21 @@ _LOOK = re.compile(
 )
 _ACT = re.compile(
     r"/(?:v1/(?:functions|jobs|runs)/"
-    r"|(?:api/)?(?:jobs/)?(?:triggered|continuous)(?:(?:web)?jobs)?/[^/]+/(?:run|start|stop)/?$)",
+    r"|(?:api/)?(?:jobs/)?(?:triggered|continuous)(?:(?:web)?jobs)?/[^/]+/"
+    r"(?:(?:run|start|stop)/?$|passthrough(?:/|$)))",
     re.IGNORECASE,
 )
+#: What a job's own server does at a GET is its business: to ask it is to act.
+_RELAY = re.compile(
+    r"/(?:api/)?(?:jobs/)?continuous(?:(?:web)?jobs)?/[^/]+/passthrough(?:/|$)", re.IGNORECASE
+)
+#: Who holds a debugger runs any code as the job; its tunnel is opened by a GET.
+_DEBUG = re.compile(r"/v1/jobs/[^/]+/[^/]+/debug(?:/|$)")
 #: scope -> method class -> paths. The master key needs no row: it opens everything.
 _REACH: dict[Scope, dict[str, re.Pattern[str]]] = {
     Scope.READ: {"look": _LOOK},
     Scope.OPERATE: {"look": _LOOK, "act": _ACT},
+    Scope.DEBUG: {"look": _LOOK, "act": _ACT, "debug": _DEBUG},
 }
 
 
@@ -113,7 +121,7 @@ def _refusal(principal: Principal, request: web.BaseRequest) -> Answer | None:
         )
     if principal.scope is Scope.ALL:
         return None
-    reach = _REACH[principal.scope].get("look" if safe else "act")
+    reach = _REACH[principal.scope].get(_kind(request.path, safe=safe))
     if reach and reach.match(request.path):
         return None
     return Answer(
@@ -123,6 +131,13 @@ def _refusal(principal: Principal, request: web.BaseRequest) -> Answer | None:
         f" {request.method} {request.path}",
         "use the master key, or a key of a wider scope",
     )
+
+
+def _kind(path: str, *, safe: bool) -> str:
+    """Return the class of a request, by its method and by what its path does."""
+    if _DEBUG.match(path) and not (safe and path.endswith("/debug")):
+        return "debug"
+    return "look" if safe and not _RELAY.match(path) else "act"
 
 
 def _same_origin(request: web.BaseRequest) -> bool:

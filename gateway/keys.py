@@ -53,6 +53,7 @@ class Scope(Enum):
 
     READ = "read"
     OPERATE = "operate"
+    DEBUG = "debug"  # and all that operate opens
     ALL = "all"
 
 
@@ -237,11 +238,11 @@ def _grants(
 def _scope(key: StoredKey) -> Scope | None:
     """Return a system key's scope. Without one it opens extensions only, as upstream."""
     # "all" is the master key's alone: a file edit must not make a second one by accident.
-    scopes = {scope.value: scope for scope in (Scope.READ, Scope.OPERATE)}
+    scopes = {scope.value: scope for scope in (Scope.READ, Scope.OPERATE, Scope.DEBUG)}
     if key.scope and key.scope not in scopes:
         log.warning(
             "system key %r has the unknown scope %r and opens nothing in management;"
-            " known: read, operate",
+            " known: read, operate, debug",
             key.name,
             key.scope,
         )

@@ -7,6 +7,7 @@ appear, change and go with deployments, and all of them stop together, in parall
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -141,6 +142,10 @@ class ContinuousJobs:
         _refuse_without_script(job.job)
         await self._desired.set(job.job, running=True)
         job.poke()
+
+    async def dial(self, job_name: str) -> socket.socket:
+        """Return a connection to the port that the job was given; see `ContinuousJob.dial`."""
+        return await self._job(job_name).dial()
 
     def status(self, job_name: str) -> ContinuousStatus:
         """Return how a job is now; NotFoundError for an unknown one."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.dial import DialError
 from sandbox.interpreters import MissingInterpreterError
 from sandbox.spec import Exit
 from scheduler.clock import within
@@ -21,6 +23,7 @@ from scheduler.continuous_place import JobPlace
 from scheduler.continuous_record import ContinuousRecord
 from scheduler.continuous_state import LIVE, ContinuousState, ContinuousStatus
 from scheduler.desired_state import DesiredState, has_marker
+from scheduler.errors import UnreachableError
 from scheduler.functions import Job, key
 from scheduler.job_environment import Occasion, free_port
 from scheduler.job_output import JobOutput
@@ -75,6 +78,7 @@ class ContinuousJob:
         self._news = asyncio.Event()
         self._departure: Departure | None = None
         self._leaving = asyncio.Event()
+        self._running: tuple[Process, Occasion] | None = None
 
     # --- What others ask of it
 
@@ -92,6 +96,21 @@ class ContinuousJob:
     def departing(self) -> bool:
         """Tell whether the loop is ending for good."""
         return self._departure is not None
+
+    async def dial(self) -> socket.socket:
+        """Return a connection to the port that the job's process was given (webjobs.md 6.6).
+
+        Raises:
+            UnreachableError: no process runs here, or it does not listen.
+        """
+        if self._running is None:
+            raise UnreachableError(f"no process of it runs here ({self.status.state.value})")
+        process, occasion = self._running
+        assert occasion.port is not None
+        try:
+            return await process.dial(occasion.port)
+        except DialError as error:
+            raise UnreachableError(str(error), refused=error.refused) from error
 
     def poke(self) -> None:
         """Make the loop look again at what is wanted: a running process is stopped first."""
@@ -223,7 +242,7 @@ class ContinuousJob:
             return None
         self._step(ContinuousState.RUNNING)
         try:
-            ended = await self._supervise(job, program, shutdown_file, lost)
+            ended = await self._supervise(job, program, occasion, lost)
         finally:
             with suppress(OSError):
                 shutdown_file.unlink(missing_ok=True)
@@ -231,17 +250,22 @@ class ContinuousJob:
         return ended
 
     async def _supervise(
-        self, job: Job, program: Program, shutdown_file: Path, lost: asyncio.Event
+        self, job: Job, program: Program, occasion: Occasion, lost: asyncio.Event
     ) -> Exit:
+        assert occasion.shutdown_file is not None
         output = JobOutput(self._log, monotonic=self._place.clock.monotonic)
         process = await self._place.launcher.run(program.spec, output)
         self._record.started(process.pid)
-        return await watch_over(
-            process,
-            self._stop_at_news(job, process, shutdown_file),
-            self._kill_when_lost(process, lost),
-            self._remind(),
-        )
+        self._running = process, occasion
+        try:
+            return await watch_over(
+                process,
+                self._stop_at_news(job, process, occasion.shutdown_file),
+                self._kill_when_lost(process, lost),
+                self._remind(),
+            )
+        finally:
+            self._running = None
 
     # --- Beside the running process
 

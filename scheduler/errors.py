@@ -44,5 +44,13 @@ class UnavailableError(SchedulerError):
         self.retry_after_s = retry_after_s
 
 
+class UnreachableError(UnavailableError):
+    """Nothing answers at a port of a job; `refused`: it runs, but does not listen (yet)."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
 class BadRequestError(SchedulerError):
     """The caller's input is wrong; the message names the field, the limit and the fix."""

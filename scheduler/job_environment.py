@@ -35,6 +35,11 @@ class Occasion:
     port: int | None = None
     shutdown_file: Path | None = None
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Return the TCP ports that are the job's to listen at."""
+        return (self.port,) if self.port is not None else ()
+
 
 def job_environment(
     job: Job,

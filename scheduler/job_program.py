@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +38,9 @@ class Process(Protocol):
 
     def terminate(self) -> None:
         """Ask the whole tree to end."""
+
+    async def dial(self, port: int) -> socket.socket:
+        """Return a connection to a port on its own loopback; DialError if there is none."""
 
     async def kill(self) -> Exit:
         """End the whole tree now."""
@@ -147,6 +151,7 @@ class JobPrograms:
             mounts=mounts,
             scratch=(environment["HOME"],),
         )
+        spec = replace(spec, listen=occasion.ports)
         line = f"Run script '{script.name}' with script host - '{start.host_name}'"
         return Program(spec, line, change)
 

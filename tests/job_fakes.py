@@ -97,6 +97,10 @@ class FakeProcess:
         self.terminated = True
         self.on_terminate()
 
+    async def dial(self, port: int) -> Any:
+        """Say what was dialled."""
+        return f"a connection to {port}"
+
     async def kill(self) -> Exit:
         """Receive SIGKILL."""
         self.killed = self._exit is None

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.folded_routes import FoldedRoutes
 from gateway.kudu import upload, vfs, webjobs
+from gateway.kudu.passthrough import METHODS, passthrough
 from gateway.platform import PLATFORM
 
 #: Four spellings of one thing: the first is today's, the others are still in scripts.
@@ -57,6 +58,8 @@ def _add_kind(routes: FoldedRoutes, root: str, kind: str) -> None:
     if kind == "continuous":
         routes.add("POST", f"{base}/{{name}}/start", webjobs.start)
         routes.add("POST", f"{base}/{{name}}/stop", webjobs.stop)
+        routes.add(METHODS, f"{base}/{{name}}/passthrough", passthrough)
+        routes.add(METHODS, f"{base}/{{name}}/passthrough/{{path*}}", passthrough)
         return
     routes.add("POST", f"{base}/{{name}}/run", webjobs.run_job)
     routes.add("GET", f"{base}/{{name}}/history", webjobs.history)
