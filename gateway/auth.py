@@ -20,6 +20,7 @@ from gateway.health import OPEN_PATHS
 from gateway.keys import KeyStore, Scope
 
 KEY_HEADER = "x-functions-key"
+DEBUG_TOKEN_HEADER = "x-taak-debug-token"  # noqa: S105  the name of a header
 SESSION_COOKIE = "taak_session"
 #: Longer ones are no keys of ours; the bound keeps hashing cheap.
 MAX_KEY_CHARS = 1024
@@ -43,6 +44,7 @@ _RELAY = re.compile(
 )
 #: Who holds a debugger runs any code as the job; its tunnel is opened by a GET.
 _DEBUG = re.compile(r"/v1/jobs/[^/]+/[^/]+/debug(?:/|$)")
+_TUNNEL = re.compile(r"/v1/jobs/continuous/[^/]+/debug/tunnel")
 #: scope -> method class -> paths. The master key needs no row: it opens everything.
 _REACH: dict[Scope, dict[str, re.Pattern[str]]] = {
     Scope.READ: {"look": _LOOK},
@@ -95,7 +97,7 @@ def management_auth(keys: KeyStore) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in OPEN_PATHS or (request.path == "/" and "token" in request.query):
+        if request.path in OPEN_PATHS or _brings_token(request):
             return await handler(request)
         principal = identify(keys, request)
         if principal is None:
@@ -107,6 +109,13 @@ def management_auth(keys: KeyStore) -> Middleware:
         return await handler(request)
 
     return check
+
+
+def _brings_token(request: web.BaseRequest) -> bool:
+    """Tell whether a one-time token is to be looked at by who gave it out."""
+    if request.path == "/":
+        return "token" in request.query
+    return DEBUG_TOKEN_HEADER in request.headers and bool(_TUNNEL.fullmatch(request.path))
 
 
 def _refusal(principal: Principal, request: web.BaseRequest) -> Answer | None:

@@ -72,6 +72,7 @@ class Config:
         header_timeout_s: from the first byte of a request, or the connect, to the end of its head.
         idle_timeout_s: how long a connection stays open between two requests, seconds.
         body_timeout_s: the longest pause in a body and in the reading of an answer, seconds.
+        debug_s: the longest time that a job is debugged at one order, seconds.
         master_key: management key; empty: generated once and kept in the home.
     """
 
@@ -97,6 +98,7 @@ class Config:
     header_timeout_s: float = 10.0
     idle_timeout_s: float = 75.0
     body_timeout_s: float = 30.0
+    debug_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ SETTINGS = (
     Setting("header_timeout_s", setting_values.positive_seconds),
     Setting("idle_timeout_s", setting_values.positive_seconds),
     Setting("body_timeout_s", setting_values.positive_seconds),
+    Setting("debug_s", setting_values.positive_seconds),
     Setting("master_key", setting_values.key, secret=True),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -76,6 +76,11 @@ class Framing:
         self._to(Part.HEAD)
         self._start()
 
+    def leave(self) -> bytes:
+        """Return what has come and belongs to no request, and forget it."""
+        rest, self._rest, self._at = self._rest[self._at :], b"", 0
+        return rest
+
     def take(self) -> bytes | None:
         """Return the next bytes for the parser, None when more has to come or the request is over.
 

@@ -101,6 +101,9 @@ class HttpConnection(RequestHandler):
             super().data_received(data)
         if not data or self._phase is Phase.LEAVING:
             return
+        if self._payload_parser is not None:
+            super().data_received(data)
+            return
         if self._phase is Phase.BODY:
             self._since = self._loop.time()
             self._size += len(data)
@@ -109,10 +112,16 @@ class HttpConnection(RequestHandler):
         if self._phase is Phase.CALLING and self._framing.waiting > _MAX_WAITING:
             self._visit.hold()
 
+    def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
+        """Let a connection that was upgraded go past the framing: what comes is HTTP no more."""
+        super().set_parser(parser, data_received_cb)
+        if rest := self._framing.leave():
+            super().data_received(rest)
+
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's says None, for False
         """Let a client that only half closes have the answer to what it has asked."""
         self._eof = True
-        return self._phase is Phase.CALLING
+        return self._phase is Phase.CALLING and self._payload_parser is None
 
     def pause_reading(self) -> None:
         """Note that it is not the client who is slow now."""

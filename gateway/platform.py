@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.debug_tokens import DebugTokens
 from gateway.keys import KeyStore
 from gateway.metrics import Metrics
 from scheduler.catalog import Catalog
@@ -39,6 +40,7 @@ class Platform:
         reach: returns the most that stands around user code on this machine.
         spawn: runs a coroutine in a task group that outlives the request.
         store_url: as configured, without a password.
+        debug_s: the longest time of debugging.
     """
 
     instance: str
@@ -60,6 +62,8 @@ class Platform:
     reach: Callable[[], Reach]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     store_url: str = ""
+    debug_s: float = 3600.0
+    debug_tokens: DebugTokens = field(default_factory=DebugTokens)
     metrics: Metrics = field(default_factory=Metrics)
 
 

@@ -324,6 +324,7 @@ class _Server:
             reach=lambda: launchers.reach,
             spawn=group.create_task,
             store_url=config.store,
+            debug_s=config.debug_s,
             metrics=metrics,
         )
         return _Parts(

@@ -59,7 +59,9 @@ async def front_page(request: web.Request) -> web.Response:
     functions = await function_list(platform)
     jobs = await job_list(platform)
     refusal = await _refusal(platform)
-    return _page(platform, [_about(platform), refusal, _functions(functions), _jobs(jobs)])
+    return _page(
+        platform, [_about(platform), refusal, _debugging(jobs), _functions(functions), _jobs(jobs)]
+    )
 
 
 def _trade(platform: Platform, token: str) -> web.Response:
@@ -107,6 +109,16 @@ async def _refusal(platform: Platform) -> str:
     return (
         "<p class=bad>✗ The newest change of the site was refused; the last good one serves."
         f"{reasons}</p>"
+    )
+
+
+def _debugging(jobs: list[dict[str, Any]]) -> str:
+    """Return a line for each job that runs under its debugger."""
+    return "".join(
+        f"<p class=busy>▶ {escape(job['name'])} is being debugged ({escape(told['debugger'])},"
+        f" {escape(told['state'])}) until {_time([told['ends']])}</p>"
+        for job in jobs
+        if (told := job["debugging"])
     )
 
 

@@ -16,6 +16,7 @@ from scheduler.clock import Clock, SystemClock
 from scheduler.continuous_job import LEASES, ContinuousJob, Departure
 from scheduler.continuous_place import JobPlace
 from scheduler.continuous_state import ContinuousStatus
+from scheduler.debugging import Debugging, DebugSession, debugger_for
 from scheduler.desired_state import DesiredState
 from scheduler.errors import NotFoundError
 from scheduler.functions import Job, JobKind, key
@@ -144,8 +145,26 @@ class ContinuousJobs:
         job.poke()
 
     async def dial(self, job_name: str) -> socket.socket:
-        """Return a connection to the port that the job was given; see `ContinuousJob.dial`."""
-        return await self._job(job_name).dial()
+        """Return a connection to the port that the job was given; see `JobReach.own_port`."""
+        return await self._job(job_name).reach.own_port()
+
+    async def debug(
+        self, job_name: str, *, private_network: bool, wait: bool, duration_s: float
+    ) -> DebugSession:
+        """Run the job under its debugger for so long; see `Debugging.begin`.
+
+        Raises:
+            NotDebuggableError: with the reason.
+        """
+        job = self._job(job_name)
+        _refuse_without_script(job.job)
+        debugger = debugger_for(job.job, private_network=private_network)
+        await self._desired.set(job.job, running=True)
+        return job.debugging.begin(debugger, wait=wait, duration_s=duration_s)
+
+    def debugging(self, job_name: str) -> Debugging:
+        """Return the debugging of a job; NotFoundError for an unknown one."""
+        return self._job(job_name).debugging
 
     def status(self, job_name: str) -> ContinuousStatus:
         """Return how a job is now; NotFoundError for an unknown one."""

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sandbox.dial import DialError
 from sandbox.interpreters import MissingInterpreterError
 from sandbox.spec import Exit
 from scheduler.clock import within
 from scheduler.continuous_place import JobPlace
 from scheduler.continuous_record import ContinuousRecord
 from scheduler.continuous_state import LIVE, ContinuousState, ContinuousStatus
+from scheduler.debugging import Debugging
 from scheduler.desired_state import DesiredState, has_marker
-from scheduler.errors import UnreachableError
 from scheduler.functions import Job, key
 from scheduler.job_environment import Occasion, free_port
 from scheduler.job_output import JobOutput
@@ -33,6 +31,7 @@ from scheduler.job_program import (
     same_program,
     watch_over,
 )
+from scheduler.job_reach import JobReach
 from scheduler.job_settings import JobSettings
 from scheduler.restart_delay import RestartDelay
 from scheduler.singleton import Singleton
@@ -64,6 +63,8 @@ class ContinuousJob:
         job: its current definition.
         resting: set while nothing of the job runs and nothing is to run.
         gone: set once the loop has ended and nothing of the job runs any more.
+        reach: the way to its process's ports.
+        debugging: whether, and until when, it runs under its debugger.
     """
 
     def __init__(self, place: JobPlace, job: Job, group: asyncio.TaskGroup) -> None:
@@ -78,14 +79,16 @@ class ContinuousJob:
         self._news = asyncio.Event()
         self._departure: Departure | None = None
         self._leaving = asyncio.Event()
-        self._running: tuple[Process, Occasion] | None = None
+        self.reach = JobReach()
+        self.debugging = Debugging(place.clock, group, self._log, self.reach, self.poke)
 
     # --- What others ask of it
 
     @property
     def status(self) -> ContinuousStatus:
         """Return how the job is now."""
-        return self._record.status
+        session = self.debugging.session
+        return replace(self._record.status, debugging=session) if session else self._record.status
 
     @property
     def is_live(self) -> bool:
@@ -96,21 +99,6 @@ class ContinuousJob:
     def departing(self) -> bool:
         """Tell whether the loop is ending for good."""
         return self._departure is not None
-
-    async def dial(self) -> socket.socket:
-        """Return a connection to the port that the job's process was given (webjobs.md 6.6).
-
-        Raises:
-            UnreachableError: no process runs here, or it does not listen.
-        """
-        if self._running is None:
-            raise UnreachableError(f"no process of it runs here ({self.status.state.value})")
-        process, occasion = self._running
-        assert occasion.port is not None
-        try:
-            return await process.dial(occasion.port)
-        except DialError as error:
-            raise UnreachableError(str(error), refused=error.refused) from error
 
     def poke(self) -> None:
         """Make the loop look again at what is wanted: a running process is stopped first."""
@@ -135,6 +123,7 @@ class ContinuousJob:
         """Stop for good."""
         self._departure = departure
         self._leaving.set()
+        self.debugging.end("the job leaves")
         self.poke()
 
     # --- The loop
@@ -225,6 +214,8 @@ class ContinuousJob:
         if ended is None or self._news.is_set() or lost.is_set():
             return
         lived_s = self._place.clock.monotonic() - began
+        if self.debugging.session:  # who looks for a fault is not to wait ever longer for it
+            delay = RestartDelay.of(job)
         wait_s = delay.after_end(ok=ended.ok, lived_s=lived_s, restart_s=restart_s)
         self._log.info(f"Process went down, waiting for {wait_s:g} seconds")
         self._step(ContinuousState.PENDING_RESTART)
@@ -233,7 +224,9 @@ class ContinuousJob:
     async def _run(self, job: Job, lost: asyncio.Event) -> Exit | None:
         """Run the process to its end; None if it is not wanted any more before it began."""
         shutdown_file = self._place.folders.new_shutdown_file(job)
-        occasion = Occasion(port=free_port(), shutdown_file=shutdown_file)
+        port = free_port()
+        debug = self.debugging.next_start(job, port)
+        occasion = Occasion(port=port, debug=debug, shutdown_file=shutdown_file)
         program = await self._place.programs.prepare(job, occasion)
         if program.change:
             self._log.info(program.change)
@@ -242,7 +235,7 @@ class ContinuousJob:
             return None
         self._step(ContinuousState.RUNNING)
         try:
-            ended = await self._supervise(job, program, occasion, lost)
+            ended = await self._supervise(job, program, occasion, shutdown_file, lost)
         finally:
             with suppress(OSError):
                 shutdown_file.unlink(missing_ok=True)
@@ -250,22 +243,23 @@ class ContinuousJob:
         return ended
 
     async def _supervise(
-        self, job: Job, program: Program, occasion: Occasion, lost: asyncio.Event
+        self,
+        job: Job,
+        program: Program,
+        occasion: Occasion,
+        shutdown_file: Path,
+        lost: asyncio.Event,
     ) -> Exit:
-        assert occasion.shutdown_file is not None
         output = JobOutput(self._log, monotonic=self._place.clock.monotonic)
         process = await self._place.launcher.run(program.spec, output)
         self._record.started(process.pid)
-        self._running = process, occasion
-        try:
+        with self.reach.of(process, occasion), self.debugging.over(occasion, program.root):
             return await watch_over(
                 process,
-                self._stop_at_news(job, process, occasion.shutdown_file),
+                self._stop_at_news(job, process, shutdown_file),
                 self._kill_when_lost(process, lost),
                 self._remind(),
             )
-        finally:
-            self._running = None
 
     # --- Beside the running process
 

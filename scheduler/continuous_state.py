@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum
 
 from sandbox.spec import Exit
+from scheduler.debugging import DebugSession
 
 
 class ContinuousState(Enum):
@@ -59,3 +60,4 @@ class ContinuousStatus:
     pid: int | None = None
     restarts: int = 0
     last_exit: Exit | None = None
+    debugging: DebugSession | None = None

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.debuggers import DebugStart
 from scheduler.errors import BadRequestError
 from scheduler.functions import Job, JobKind
 from scheduler.job_folders import JobFolders
@@ -33,12 +34,14 @@ class Occasion:
     run_id: str = ""
     arguments: str = ""
     port: int | None = None
+    debug: DebugStart | None = None
     shutdown_file: Path | None = None
 
     @property
     def ports(self) -> tuple[int, ...]:
         """Return the TCP ports that are the job's to listen at."""
-        return (self.port,) if self.port is not None else ()
+        debug = self.debug.port if self.debug else None
+        return tuple(port for port in (self.port, debug) if port is not None)
 
 
 def job_environment(

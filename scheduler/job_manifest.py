@@ -32,7 +32,7 @@ SETTINGS_FILE = "settings.job"
 RESERVED = ".taak"
 
 _STOPPING_WAIT_S: Mapping[JobKind, float] = {JobKind.TRIGGERED: 30.0, JobKind.CONTINUOUS: 5.0}
-_OWN_KEYS = ("environment", "time_zone", "restart_backoff", "python")
+_OWN_KEYS = ("environment", "time_zone", "restart_backoff", "python", "debug")
 _TAAK_KEYS = (*_OWN_KEYS, *POLICY_NAMES, *ISOLATION_NAMES)
 _KINDS = {kind.value: kind for kind in JobKind}
 _JSON_WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
@@ -166,7 +166,7 @@ def read_job(
 
 def _warn_types(taak: Fields) -> None:
     """Warn of values that are ignored because they are of another type."""
-    for name, kind in (("restart_backoff", bool), ("python", str)):
+    for name, kind in (("restart_backoff", bool), ("python", str), ("debug", bool)):
         value = taak.raw(name)
         if value is not None and not isinstance(value, kind):
             told = f"must be {_JSON_WORDS[kind]}, not {shown(value)}; it is ignored"

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from sandbox.debuggers import under_debugger
 from sandbox.output import OutputSink
 from sandbox.spec import Exit, SandboxSpec
 from sandbox.users import Users
@@ -84,6 +85,7 @@ class Program:
     spec: SandboxSpec
     script_line: str
     change: str = ""  # why the private copy was made anew
+    root: str = ""  # the job's folder, as its process sees it
 
 
 @dataclass
@@ -117,13 +119,15 @@ class JobPrograms:
             await self.offload(copy.discard)
 
     def _prepare(self, job: Job, occasion: Occasion) -> Program:
-        working, change = self._working_folder(job)
+        working, change = self._working_folder(job, debugged=occasion.debug is not None)
         script = working / job.script
         if not script.is_file():
             raise ScriptVanishedError(f"The script {job.script} is no longer in {working}.")
         path = self.inherited.get("PATH", os.defpath)
         arguments = split_arguments(occasion.arguments)
         start = start_command(job, script, arguments, settings=self.settings, path=path)
+        if occasion.debug is not None:
+            start = under_debugger(start, job.script, occasion.debug)
         environment = job_environment(
             job,
             occasion,
@@ -153,15 +157,15 @@ class JobPrograms:
         )
         spec = replace(spec, listen=occasion.ports)
         line = f"Run script '{script.name}' with script host - '{start.host_name}'"
-        return Program(spec, line, change)
+        return Program(spec, line, change, str(working))
 
-    def _working_folder(self, job: Job) -> tuple[Path, str]:
+    def _working_folder(self, job: Job, *, debugged: bool) -> tuple[Path, str]:
         slot = (job.kind.value, key(job.name))
         if job.is_in_place:
             return job.live_folder, self._places.setdefault(slot, InPlace()).look(job.live_folder)
         copies = self._copies
         copy = copies.setdefault(slot, WorkingCopy(self.folders.working(job)))
-        working, change = copy.prepare(job.folder)
+        working, change = copy.prepare(job.folder, lasting=debugged)
         _allow_execution(working / job.script)
         return working, change
 

@@ -24,6 +24,7 @@ _MISSING = "exists in source directory but not in working directory."
 _CHANGED = "timestamp differs between source and working directories."
 _DELETED = "has been deleted."
 _NAMED = 5
+_LASTING = "debugged"
 _ATTEMPTS = 3
 _PAUSE_S = 0.25
 _OWNER_ALL = stat.S_IRWXU
@@ -46,22 +47,23 @@ class WorkingCopy:
         self._sleep = sleep
         self._seen: frozenset[str] = frozenset()
 
-    def prepare(self, source: Path) -> tuple[Path, str]:
+    def prepare(self, source: Path, *, lasting: bool = False) -> tuple[Path, str]:
         """Return a copy that equals the source, and why it is a new one (empty if it is not).
 
         The first copy of a process is always made afresh: what an earlier one left is unknown.
+        `lasting` gives every copy the same path, which a debugger's path mappings know.
         """
         files = file_times(source)
         if not files:
             raise CopyFailedError(f"{source} holds no files.")
         if self.path is None:
             self._remove_all()
-            return self._copy(source, files), ""
+            return self._copy(source, files, lasting=lasting), ""
         reason = self._difference(files, file_times(self.path))
-        if not reason:
+        if not reason and (not lasting or self.path.name == _LASTING):
             return self.path, ""
         self._remove_all()
-        return self._copy(source, files), reason
+        return self._copy(source, files, lasting=lasting), reason
 
     def discard(self) -> None:
         """Remove the copy for good."""
@@ -82,9 +84,11 @@ class WorkingCopy:
             [*found, *(f"'{name}' {_DELETED}" for name in sorted(self._seen - source.keys()))]
         )
 
-    def _copy(self, source: Path, files: dict[str, int]) -> Path:
-        target = self._folder / random_name()
+    def _copy(self, source: Path, files: dict[str, int], *, lasting: bool) -> Path:
         for attempt in range(1, _ATTEMPTS + 1):
+            # Not the lasting name again if it could not be had: what is there may not go away.
+            name = _LASTING if lasting and attempt == 1 else random_name()
+            target = self._folder / name
             try:
                 _copy_tree(source, target)
             except OSError as error:

@@ -22,6 +22,7 @@ from sandbox.selftest import Reach
 from sandbox.spec import Level
 from scheduler.catalog import Catalog
 from scheduler.continuous_state import ContinuousState, ContinuousStatus
+from scheduler.debugging import DebugSession, DebugState
 from scheduler.deployment import Deployment, DeploymentState
 from scheduler.dispatcher import WorkerCounts
 from scheduler.errors import NotFoundError
@@ -275,6 +276,26 @@ class FakeTriggered:
         )
 
 
+class FakeDebugging:
+    """Debugging that is on until it is ended."""
+
+    def __init__(self) -> None:
+        self.session: DebugSession | None = DebugSession(
+            id="s0", debugger="debugpy", wait=False, began=START, ends=START + timedelta(hours=1)
+        )
+        self.tunnels = 0
+
+    @property
+    def state(self) -> DebugState:
+        """Return where it stands."""
+        return self.session.state if self.session else DebugState.OFF
+
+    def end(self, _why: str) -> bool:
+        """End."""
+        was, self.session = self.session, None
+        return was is not None
+
+
 class FakeContinuous:
     """Every job runs with pid 4711 until it is stopped."""
 
@@ -283,6 +304,7 @@ class FakeContinuous:
         self.orders: list[tuple[str, str]] = []
         self.error: Exception | None = None
         self.on_status: list[Callable[[Job, ContinuousStatus], None]] = []
+        self.debugged = FakeDebugging()
 
     async def start(self, name: str) -> None:
         """Run again."""
@@ -303,6 +325,22 @@ class FakeContinuous:
     async def restart(self, name: str) -> None:
         """Run anew."""
         self._order("restart", name, ContinuousState.RUNNING)
+
+    async def debug(
+        self, name: str, *, private_network: bool, wait: bool, duration_s: float
+    ) -> DebugSession:
+        """Begin."""
+        self._order("debug", name, ContinuousState.RUNNING)
+        del private_network
+        ends = START + timedelta(seconds=duration_s)
+        self.debugged.session = DebugSession(
+            id="s1", debugger="debugpy", wait=wait, began=START, ends=ends, root="/job"
+        )
+        return self.debugged.session
+
+    def debugging(self, _name: str) -> FakeDebugging:
+        """Return the one that there is."""
+        return self.debugged
 
     def status(self, name: str) -> ContinuousStatus:
         """Return how it is."""

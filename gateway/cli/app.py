@@ -28,6 +28,7 @@ VERBS = {
     "start": "jobs",
     "stop": "jobs",
     "restart": "jobs",
+    "debug": "debug",
     "logs": "logs",
     "runs": "runs",
     "schedule": "schedule",

@@ -63,6 +63,10 @@ class Client:
         """Send a JSON body and return the JSON answer ({} when there is none)."""
         return _document(self._read("POST", path, None, body))
 
+    def delete(self, path: str) -> Any:
+        """Send DELETE and return the JSON answer."""
+        return _document(self._read("DELETE", path, None))
+
     def text(self, path: str, query: Mapping[str, Any] | None = None) -> str:
         """Return a text such as a log."""
         return self._read("GET", path, query).decode("utf-8", "replace")

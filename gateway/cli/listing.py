@@ -67,12 +67,18 @@ def _job_row(item: dict[str, Any]) -> list[object]:
     return [
         item["name"],
         item.get("kind"),
-        "error" if item.get("error") else item.get("state"),
+        _job_state(item),
         item.get("pid"),
         item.get("schedule"),
         when(first(item.get("next"))),
         ended,
     ]
+
+
+def _job_state(item: dict[str, Any]) -> object:
+    if item.get("error"):
+        return "error"
+    return f"{item.get('state')}, debugging" if item.get("debugging") else item.get("state")
 
 
 def first(value: object) -> object:

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.job_facts import continuous_status, start_and_see
+from gateway.native.debug import debug_shape
 from gateway.native.problems import known_problems, problem_shape, problems_of
 from gateway.native.route import (
     Param,
@@ -55,6 +56,7 @@ async def job_shape(platform: Platform, job: Job, problems: list[Problem]) -> di
         "sandbox": job_sandbox(platform, job),
         "limits": resource_limits(job.bundle.isolation),
         "problems": [problem_shape(problem) for problem in own],
+        "debugging": None,
     }
     if job.kind is JobKind.TRIGGERED:
         return shape | await _triggered_facts(platform, job)
@@ -154,6 +156,7 @@ def _continuous_facts(platform: Platform, job: Job) -> dict[str, Any]:
         "pid": status.pid,
         "since": iso(status.since),
         "last_exit": str(status.last_exit) if status.last_exit is not None else None,
+        "debugging": debug_shape(status.debugging),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.native import deployments, doctor, functions, jobs, runs, schedules, status
+from gateway.native import debug, deployments, doctor, functions, jobs, runs, schedules, status
 from gateway.native.route import PATH_NAME, Route, Schema, answer
 from gateway.native.schemas import SCHEMAS
 from gateway.platform import Platform
@@ -112,6 +112,7 @@ ROUTES: tuple[Route, ...] = (
     *status.ROUTES,
     *functions.ROUTES,
     *jobs.ROUTES,
+    *debug.ROUTES,
     *runs.ROUTES,
     *deployments.ROUTES,
     *schedules.ROUTES,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scheduler.debugging import DebugState
 from scheduler.deployment import DeploymentState
 from scheduler.events import Ending
 from scheduler.functions import JobKind
@@ -39,6 +40,11 @@ def _list(name: str) -> Schema:
 def _object(optional: tuple[str, ...] = (), **properties: Schema) -> Schema:
     needed = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": needed}
+
+
+def _both(one: Schema, other: Schema) -> Schema:
+    properties = {**one["properties"], **other["properties"]}
+    return {**one, "properties": properties, "required": [*one["required"], *other["required"]]}
 
 
 def _items(name: str) -> Schema:
@@ -108,6 +114,21 @@ _JOB = _object(
     sandbox=_FREE,
     limits=_FREE,
     problems=_list("ManifestProblem"),
+    debugging={"oneOf": [_ref("JobDebugging"), {"type": "null"}]},
+)
+_DEBUG_TOKEN = _object(token=_TEXT, token_ends=_TIME)
+_DEBUG = _object(
+    job=_TEXT,
+    state=_words(DebugState),
+    debugger=_MAYBE_TEXT,
+    wait=_BOOL,
+    began=_MAYBE_TIME,
+    ends=_MAYBE_TIME,
+    script=_TEXT,
+    folder=_TEXT,
+    remote_root=_TEXT,
+    tunnel=_TEXT,
+    tunnels=_INT,
 )
 _RUN = _object(
     id=_INT,
@@ -192,6 +213,13 @@ SCHEMAS: dict[str, Schema] = {
     "LogLines": _items("LogLine"),
     "Job": _JOB,
     "JobList": _items("Job"),
+    "JobDebugging": _object(
+        state=_words(DebugState), debugger=_TEXT, wait=_BOOL, began=_TIME, ends=_TIME
+    ),
+    "Debug": _DEBUG,
+    "DebugRequest": _object(("wait", "duration_s"), wait=_BOOL, duration_s=_NUMBER),
+    "DebugBegun": _both(_DEBUG, _DEBUG_TOKEN),
+    "DebugToken": _DEBUG_TOKEN,
     "RunRequest": _object(("arguments",), arguments=_MAYBE_TEXT),
     "Run": _RUN,
     "RunPage": _object(items=_list("Run"), cursor=_MAYBE_INT),

@@ -92,6 +92,7 @@ class TestPrecedence:
         good |= {"max_connections": "1", "max_management_connections": "2"}
         good |= {"max_connections_per_address": "0"}
         good |= {"header_timeout_s": "1", "idle_timeout_s": "2", "body_timeout_s": "3"}
+        good |= {"debug_s": "60"}
         good |= {"master_key": "k", "require_sandbox": "standard"}
         config = load({}, {setting.variable: good[setting.name] for setting in SETTINGS})
         changed = [
