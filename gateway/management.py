@@ -12,6 +12,9 @@ from aiohttp.typedefs import Handler
 
 from gateway.auth import management_auth
 from gateway.errors import error_middleware
+from gateway.git.backend import add_git
+from gateway.git.push import Pushes
+from gateway.git.repository import Repository
 from gateway.health import add_health
 from gateway.kudu.routes import kudu_entry
 from gateway.native.openapi import ROUTES, openapi_page
@@ -40,6 +43,8 @@ def management_app(platform: Platform) -> web.Application:
     app.router.add_get("/metrics", metrics_page)
     app.router.add_get("/openapi.json", _openapi)
     register(app, ROUTES)
+    repository = Repository(platform.home / "site" / "repository")
+    add_git(app, Pushes(repository, platform.deliveries, platform.deliveries.settings))
     # Kudu's paths match without case, which the router cannot: one entry with a table of its own.
     app.router.add_route("*", "/{head:(?i:api|jobs|vfs)}{tail:(?:/.*)?}", kudu_entry)
     return app

@@ -22,6 +22,7 @@ from scheduler.deployments import Deployments
 from scheduler.dispatcher import Dispatcher
 from scheduler.isolation import Reach
 from scheduler.job_folders import JobFolders
+from scheduler.source.deliveries import Deliveries
 from scheduler.store.port import Store
 from scheduler.triggered import TriggeredJobs
 
@@ -56,6 +57,7 @@ class Platform:
     triggered: TriggeredJobs
     continuous: ContinuousJobs
     deployments: Deployments
+    deliveries: Deliveries
     folders: JobFolders
     keys: KeyStore
     ready: Callable[[], list[str]]

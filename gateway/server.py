@@ -44,6 +44,7 @@ from sandbox.launchers import Launchers
 from sandbox.resources import Resources
 from sandbox.users import Users
 from scheduler.catalog import EMPTY, Catalog, difference
+from scheduler.clock import SystemClock
 from scheduler.continuous import ContinuousJobs
 from scheduler.deployments import Deployments
 from scheduler.dispatcher import Dispatcher
@@ -53,6 +54,9 @@ from scheduler.function_logs import FunctionLogs
 from scheduler.history import History
 from scheduler.job_folders import JobFolders
 from scheduler.releases import Releases
+from scheduler.source.build import Builder
+from scheduler.source.deliveries import Deliveries
+from scheduler.source.script_check import ScriptCheck
 from scheduler.store.opening import open_store
 from scheduler.store.port import Store
 from scheduler.triggered import CANCEL_VERB, TriggeredJobs
@@ -165,6 +169,7 @@ class _Parts:
     async def _deploy(self) -> None:
         """Serve what served last, then what the site says."""
         platform = self._platform
+        await platform.deliveries.open()
         await platform.deployments.open()
         decided = await platform.deployments.resume()
         if platform.deployments.current is not None:
@@ -192,6 +197,7 @@ class _Parts:
         # First what brings new work; calls that come from now on are told to go elsewhere.
         self._timers.stop()
         await _cancel(self._intake)
+        await platform.deliveries.stop()
         async with asyncio.TaskGroup() as ending:
             ending.create_task(platform.dispatcher.drain(drain_s))
             ending.create_task(platform.continuous.drain(drain_s))
@@ -304,6 +310,16 @@ class _Server:
             settings=settings,
             settle_s=config.settle_s,
         )
+        about: dict[str, Any] = {"settings": settings, "environ": os.environ}
+        clock = SystemClock()
+        deliveries = Deliveries(
+            deployments,
+            Builder(launchers, home.path, clock, users=users, **about),
+            ScriptCheck(launchers, clock, **about),
+            home.path,
+            config.site,
+            clock,
+        )
         platform = Platform(
             instance=config.instance,
             version=version(),
@@ -318,6 +334,7 @@ class _Server:
             triggered=TriggeredJobs(launchers, store, folders, **jobs),
             continuous=ContinuousJobs(launchers, store, folders, **jobs),
             deployments=deployments,
+            deliveries=deliveries,
             folders=folders,
             keys=KeyStore(home.secrets, master=config.master_key or None),
             ready=lambda: self._not_ready,

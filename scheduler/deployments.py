@@ -28,6 +28,8 @@ from scheduler.refusal import RefusedError, not_copied, same_refusal, tell_error
 from scheduler.releases import Release, Releases
 from scheduler.retention import Retention
 from scheduler.site_files import SiteFiles
+from scheduler.source.delivery import Delivery
+from scheduler.source.tree_change import ObstacleError, TreeChange
 from scheduler.verdict import inherited, losses, owned
 
 _log = logging.getLogger("taak.deployments")
@@ -57,6 +59,7 @@ class _Decided:
     files: Index
     settings: Mapping[str, str]
     digest: str
+    attempt: Deployment
 
     def same_files(self, files: Index, settings: Mapping[str, str]) -> bool:
         return self.settings == settings and self.files.same_files(files)
@@ -147,7 +150,7 @@ class Deployments:
             index = replace(release.index, problems=site.problems)
             resumed = await self._resume(latest, replace(release, index=index), settings)
             if resumed:
-                self._decided = _Decided(site, settings, release.digest)
+                self._decided = _Decided(site, settings, release.digest, latest)
             return resumed
 
     async def _resume(
@@ -184,35 +187,99 @@ class Deployments:
 
     async def _reconcile(self, reason: str) -> Deployment:
         settings = dict(self._settings)
-        attempt = Deployment(
-            id=self._next_id(),
-            state=DeploymentState.SEEN,
-            reason=reason,
-            started_at=self._clock.now(),
-        )
+        attempt = self._begin(reason, self.next_id())
         try:
             files = await self._files.look(settings)
-            latest = self._standing(reason)
-            if latest and self._decided and self._decided.same_files(files, settings):
-                return latest
+            decided = self._standing(reason)
+            if decided and decided.same_files(files, settings):
+                return decided.attempt
             attempt = self._advance(attempt, DeploymentState.SETTLING)
             release = await self._files.release(files, settings)
         except (OSError, FileChangedError) as error:
             # Nothing is decided: the next occasion, at the latest a rescan, tries again.
             self._decided = None
             return await self._refuse(attempt, [not_copied(self._site, error)])
-        if latest and self._decided and self._decided.same_content(release.digest, settings):
-            self._decided = replace(self._decided, files=release.index)
-            return latest  # touched, but the same
-        self._decided = _Decided(release.index, settings, release.digest)
-        return await self._decide(attempt, release, settings)
+        if decided and decided.same_content(release.digest, settings):
+            self._decided = replace(decided, files=release.index)
+            return decided.attempt  # touched, but the same
+        self._decided = None
+        attempt = await self._decide(attempt, release, settings)
+        self._decided = _Decided(release.index, settings, release.digest, attempt)
+        return attempt
 
-    def _standing(self, reason: str) -> Deployment | None:
-        """Return the latest attempt if it stands as long as no file changes."""
-        latest = self._history[0] if self._history else None
-        if latest is None or latest.state is DeploymentState.LIVE or reason.startswith(WATCHED):
-            return latest
-        return None  # somebody asks to try once more what was refused
+    def _begin(self, reason: str, attempt_id: str) -> Deployment:
+        now = self._clock.now()
+        return Deployment(id=attempt_id, state=DeploymentState.SEEN, reason=reason, started_at=now)
+
+    def _standing(self, reason: str) -> _Decided | None:
+        """Return what was decided about the site if it stands as long as no file changes."""
+        decided = self._decided
+        if decided is None or decided.attempt.state is DeploymentState.LIVE:
+            return decided
+        # else somebody asks to try once more what was refused
+        return decided if reason.startswith(WATCHED) else None
+
+    async def deliver(self, delivery: Delivery) -> Deployment:
+        """Deploy what came from outside: check it aside, write it into the site, make it serve.
+
+        The site stays as it is if the delivery is refused. Nobody looks at the site meanwhile, so
+        the watch finds it whole, and the same as what serves.
+        """
+        async with self._turn:
+            settings = dict(self._settings)
+            attempt = self._begin(delivery.reason, delivery.id)
+            attempt = self._advance(attempt, DeploymentState.SETTLING)
+            try:
+                site = await self._files.quiet(settings)
+                change = delivery.change(site, self._files.places(settings))
+                release = await self._files.candidate(change.index, settings)
+            except (OSError, FileChangedError) as error:
+                return await self._refuse(attempt, [not_copied(self._site, error)])
+            except ObstacleError as error:
+                return await self._refuse(attempt, [Problem(".", str(error))])
+            attempt = self._advance(attempt, DeploymentState.BUILT, digest=release.digest)
+            await self._records.record(attempt)
+            try:
+                coming = await self._checked(release, settings, found=delivery.found)
+                await self._write(delivery, change, release, settings)
+            except RefusedError as refusal:
+                return await self._refuse(attempt, refusal.problems)
+            attempt = self._advance(attempt, DeploymentState.CHECKED, problems=coming.problems)
+            attempt = await self._go_live(attempt, coming)
+            written = await self._files.survey(settings)
+            if written is not None and written.digest == release.digest:
+                self._decided = _Decided(written, settings, release.digest, attempt)
+            else:  # somebody has edited the site meanwhile: the watch deploys that on top
+                self._decided = None
+            return attempt
+
+    async def refuse(self, delivery_id: str, reason: str, problems: list[Problem]) -> Deployment:
+        """Record a delivery that did not come as far as a release, such as a failed build."""
+        async with self._turn:
+            return await self._refuse(self._begin(reason, delivery_id), problems)
+
+    async def earlier(self, digest: str) -> Release | None:
+        """Return a release that is kept, whole; it stays until `let_go`."""
+        return await self._files.kept(digest)
+
+    def let_go(self, release: Release) -> None:
+        """Let a release of `earlier` be removed again."""
+        self._files.let_go(release)
+
+    async def _write(
+        self,
+        delivery: Delivery,
+        change: TreeChange,
+        release: Release,
+        settings: Mapping[str, str],
+    ) -> None:
+        """Write the site's files; if they cannot be, all of them stay, and it is refused."""
+        try:
+            await asyncio.to_thread(delivery.write, change, release, self._files.places(settings))
+        except OSError as error:
+            serving = self._catalog.definition
+            await self._prepare(serving, serving)  # the workers that were made are not wanted
+            raise RefusedError([not_copied(self._site, error)]) from error
 
     async def _decide(
         self, attempt: Deployment, release: Release, settings: Mapping[str, str]
@@ -231,18 +298,23 @@ class Deployments:
         release: Release,
         settings: Mapping[str, str],
         doubtful: Collection[str] | None = None,
+        found: Collection[Problem] = (),
     ) -> AppDefinition:
-        """Return the definition with the first workers of what is new ready; or refuse it."""
+        """Return the definition with the first workers of what is new ready; or refuse it.
+
+        `found` are problems that are known already.
+        """
         serving = self._catalog.definition
         coming = await asyncio.to_thread(self._read, release, settings, serving)
+        coming = replace(coming, problems=(*coming.problems, *found))
         if losses(serving, coming.problems):
             raise RefusedError([*coming.problems])
         try:
-            found = owned(await self._prepare(serving, coming, doubtful=doubtful), coming)
+            unloaded = owned(await self._prepare(serving, coming, doubtful=doubtful), coming)
         except SchedulerError as error:
             raise RefusedError([*coming.problems, Problem(".", str(error))]) from error
-        problems = [*coming.problems, *found, *inherited(serving, coming)]
-        if losses(serving, found):
+        problems = [*coming.problems, *unloaded, *inherited(serving, coming)]
+        if losses(serving, unloaded):
             await self._prepare(serving, serving)  # the workers that were made ready are not wanted
             raise RefusedError(problems)
         return replace(coming, problems=tuple(problems))
@@ -309,8 +381,8 @@ class Deployments:
         self._history.appendleft(attempt)
         await self._records.record(attempt)
 
-    def _next_id(self) -> str:
-        """Return the time in microseconds, or one more than the latest id."""
+    def next_id(self) -> str:
+        """Return an id for an attempt: the time in microseconds, or one more than the latest."""
         text = f"{self._clock.now():%Y%m%d%H%M%S%f}"
         self._last_id = max(int(text), self._last_id + 1)
         return str(self._last_id)

@@ -110,15 +110,21 @@ class Releases:
 
         `likely` are files with digests of which the release may be a copy: then it is not read.
         """
+        release = self.look_at(digest, likely)
+        if release is None:
+            if digest and (self._folder / digest).is_dir():
+                self._discard(digest)
+            return None
+        self._latest = release
+        return release
+
+    def look_at(self, digest: str, likely: Index | None = None) -> Release | None:
+        """Return a release if it is there and whole; nothing else comes of it."""
         root = self._folder / digest
         if not digest or not root.is_dir():
             return None
         index = read_release(root, digest, likely)
-        if index is None:
-            self._discard(digest)
-            return None
-        self._latest = Release(digest, root, index, self._map(digest))
-        return self._latest
+        return Release(digest, root, index, self._map(digest)) if index is not None else None
 
     def pin(self, digest: str) -> None:
         """Keep a release until it is unpinned as often."""

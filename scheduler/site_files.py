@@ -83,6 +83,37 @@ class SiteFiles:
         """Return a release that has some folders in itself; blocks."""
         return self._releases.complete(release, folders)
 
+    def places(self, settings: Mapping[str, str]) -> dict[str, Path]:
+        """Return the folders that people edit by their place in a release; "" is the site."""
+        outer = self.outer_roots(settings)
+        return {"": self._site, **{root.folder: root.live for root in outer}}
+
+    async def quiet(self, settings: Mapping[str, str]) -> Index:
+        """Return what the files are once nobody writes, with their contents.
+
+        Raises FileChangedError if they never are quiet, OSError if they cannot be read.
+        """
+        deadline = self._clock.monotonic() + self._patience_s
+        seen = await self._settled(await self.look(settings), settings, deadline)
+        self._read = await asyncio.to_thread(self._digested, seen)
+        return self._read
+
+    async def candidate(self, index: Index, settings: Mapping[str, str]) -> Release:
+        """Return the release of files that need not stand in the site yet; all have been read."""
+        return await asyncio.to_thread(self._build_of, index, settings)
+
+    async def kept(self, digest: str) -> Release | None:
+        """Return a release that is whole and stays until it is let go."""
+        self._releases.pin(digest)
+        release = await asyncio.to_thread(self._releases.look_at, digest)
+        if release is None:
+            self._releases.unpin(digest)
+        return release
+
+    def let_go(self, release: Release) -> None:
+        """Let a release of `kept` be removed."""
+        self._releases.unpin(release.digest)
+
     async def release(self, seen: Index, settings: Mapping[str, str]) -> Release:
         """Return the release of the files once they are quiet.
 
@@ -152,9 +183,12 @@ class SiteFiles:
 
     def _build(self, seen: Index, settings: Mapping[str, str]) -> Release:
         self._read = self._digested(seen)
+        return self._build_of(self._read, settings)
+
+    def _build_of(self, index: Index, settings: Mapping[str, str]) -> Release:
         roots = [*job_roots(self._site, settings), *self.outer_roots(settings)]
-        jobs = frozenset(place.folder for place in find_jobs(self._read, roots, []))
-        units = Units(frozenset(function_folders(self._read)), jobs)
-        release = self._releases.build(self._read, units)
+        jobs = frozenset(place.folder for place in find_jobs(index, roots, []))
+        units = Units(frozenset(function_folders(index)), jobs)
+        release = self._releases.build(index, units)
         self._known = release.index
         return release

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -48,6 +48,7 @@ from scheduler.functions import (
 from scheduler.job_folders import JobFolders
 from scheduler.run import Run, RunKind, RunState, is_final
 from scheduler.schedule import parse_job, parse_timer
+from scheduler.source.record import DeliveryRecord, DeliveryRecords, DeliveryStatus, SourceKind
 from scheduler.store.port import DeploymentPage, Depth, Health, NewRun, RunFilter, RunPage
 
 MASTER = "master-key-of-the-tests"
@@ -387,6 +388,39 @@ class FakeDeployments:
         return self.newest[:limit]
 
 
+class FakeDeliveries:
+    """No delivery is under way; a rollback makes a record and says that it is live."""
+
+    def __init__(self, platform: FakePlatform) -> None:
+        self.records = DeliveryRecords(platform.home)
+        self.current = None
+        self.settings: dict[str, str] = {}
+        self.owned: set[str] = set()
+        self.rolled_back: list[str] = []
+        self._platform = platform
+
+    def owned_by_source(self, paths: Iterable[str]) -> bool:
+        """Tell whether a test has said so."""
+        return not self.owned.isdisjoint(paths)
+
+    async def roll_back(self, deployment: Deployment, deployer: str) -> DeliveryRecord:
+        """Make a record of it."""
+        self.rolled_back.append(deployment.id)
+        now = datetime.now(UTC)
+        record = DeliveryRecord(
+            id=f"{now:%Y%m%d%H%M%S%f}",
+            kind=SourceKind.ROLLBACK,
+            status=DeliveryStatus.SUCCESS,
+            deployer=deployer,
+            received_at=now,
+            started_at=now,
+            ended_at=now,
+        )
+        self.records.write(record)
+        self._platform.store.recorded.append(replace(deployment, id=record.id))
+        return record
+
+
 class FakePlatform:
     """The parts, and the bundle that the API gets."""
 
@@ -401,6 +435,7 @@ class FakePlatform:
         self.triggered = FakeTriggered()
         self.continuous = FakeContinuous()
         self.deployments = FakeDeployments(self)
+        self.deliveries = FakeDeliveries(self)
         self.folders = JobFolders(self.home, site=self.site)
         self.keys = _a_key_store(self.home / "data" / "secrets")
         self.not_ready: list[str] = []
@@ -467,6 +502,7 @@ class FakePlatform:
             triggered=parts.triggered,
             continuous=parts.continuous,
             deployments=parts.deployments,
+            deliveries=parts.deliveries,
             folders=self.folders,
             keys=self.keys,
             ready=lambda: self.not_ready,

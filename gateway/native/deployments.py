@@ -1,7 +1,8 @@
-"""/v1/deployments: what was deployed when, why one was refused, and deploy now."""
+"""/v1/deployments: what was deployed when, why one was refused, deploy now, and go back."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -9,8 +10,8 @@ from aiohttp import web
 from gateway.native.problems import problem_shape
 from gateway.native.route import MAX_PAGE, Param, Route, answer, integer, iso
 from gateway.platform import Platform
-from scheduler.deployment import Deployment
-from scheduler.errors import NotFoundError
+from scheduler.deployment import Deployment, DeploymentState
+from scheduler.errors import ConflictError, NotFoundError
 
 
 def deployment_shape(deployment: Deployment) -> dict[str, Any]:
@@ -50,12 +51,79 @@ async def get_deployment(platform: Platform, request: web.Request) -> web.Respon
     return answer(deployment_shape(deployment))
 
 
+async def get_log(platform: Platform, request: web.Request) -> web.StreamResponse:
+    """Answer GET /v1/deployments/{id}/log: what the build and the deployment have said."""
+    wanted = request.match_info["id"]
+    if platform.deliveries.records.read(wanted) is None:
+        await get_deployment(platform, request)  # what was saved has no log; or there is none
+    lines = await asyncio.to_thread(platform.deliveries.records.log, wanted)
+    words = ("info", "warning", "error")
+    return answer(
+        {"items": [{"at": iso(li.at), "level": words[li.level], "text": li.text} for li in lines]}
+    )
+
+
+async def roll_back(platform: Platform, request: web.Request) -> web.Response:
+    """Answer POST /v1/deployments/{id}/rollback: serve what that deployment served."""
+    deployment = await find_live(platform, request.match_info["id"])
+    agent = request.headers.get("User-Agent", "")
+    record = await platform.deliveries.roll_back(deployment, f"rollback ({agent})")
+    found = await platform.store.get_deployment(record.id)
+    if found is None:
+        raise NotFoundError(f"the deployment {record.id} is not recorded; is the disk full?")
+    return answer(deployment_shape(found))
+
+
+async def find_live(platform: Platform, wanted: str) -> Deployment:
+    """Return a deployment that has served; "previous" is the one before what serves now."""
+    if wanted == "previous":
+        return await _previous(platform)
+    deployment = await platform.store.get_deployment(wanted)
+    if deployment is None:
+        raise NotFoundError(
+            f"there is no deployment {wanted!r}", hint="list them: taak deployments"
+        )
+    if deployment.state is not DeploymentState.LIVE:
+        raise ConflictError(f"deployment {wanted} was {deployment.state.value}: it never served")
+    return deployment
+
+
+async def _previous(platform: Platform) -> Deployment:
+    serving = platform.catalog.definition.digest
+    cursor: str | None = None
+    while True:
+        page = await platform.store.deployments(MAX_PAGE, cursor)
+        for one in page.items:
+            if one.state is DeploymentState.LIVE and one.digest != serving:
+                return one
+        cursor = page.cursor
+        if cursor is None:
+            raise NotFoundError(
+                "nothing else has served before what serves now",
+                hint="list them: taak deployments",
+            )
+
+
 async def reconcile(platform: Platform, _request: web.Request) -> web.Response:
     """Answer POST /v1/deployments:reconcile: compare the site with what runs, deploy now."""
     return answer(deployment_shape(await platform.deployments.reconcile("requested")))
 
 
 ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/deployments/{id}/log",
+        call=get_log,
+        summary="The log of a deployment that was pushed, uploaded or rolled back",
+        answer="DeploymentLog",
+    ),
+    Route(
+        method="POST",
+        path="/v1/deployments/{id}/rollback",
+        call=roll_back,
+        summary='Serve what that deployment served; "previous" is the one before what serves now',
+        answer="Deployment",
+    ),
     Route(
         method="GET",
         path="/v1/deployments",
