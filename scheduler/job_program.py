@@ -24,6 +24,7 @@ from scheduler.job_environment import Occasion, job_environment, split_arguments
 from scheduler.job_folders import JobFolders
 from scheduler.job_interpreter import start_command
 from scheduler.job_view import hand_over, job_mounts
+from scheduler.source.build_plan import PACKAGES
 from scheduler.working_copy import InPlace, WorkingCopy
 
 
@@ -151,7 +152,7 @@ class JobPrograms:
             name,
             cwd=str(script.parent),
             argv=start.argv,
-            env={**start.environment, **environment},
+            env={**start.environment, **environment, **_packages(job, working, environment)},
             mounts=mounts,
             scratch=(environment["HOME"],),
         )
@@ -178,6 +179,16 @@ def same_program(old: Job, new: Job) -> bool:
     return old.bundle.digest == new.bundle.digest and old == replace(
         new, bundle=old.bundle, disabled=old.disabled
     )
+
+
+def _packages(job: Job, working: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Let a Python script import what was built for it: beside itself, or for the whole app."""
+    if not job.script.endswith(".py"):
+        return {}
+    folders = [working / PACKAGES, Path(environment["WEBROOT_PATH"]) / PACKAGES]
+    there = [str(folder) for folder in folders if folder.is_dir()]
+    given = environment.get("PYTHONPATH", "")
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [given, *there]))} if there else {}
 
 
 def _allow_execution(script: Path) -> None:

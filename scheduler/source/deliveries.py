@@ -312,8 +312,8 @@ class Deliveries:
         self, under_way: UnderWay, problems: Iterable[Problem], *, build_failed: bool
     ) -> None:
         told = tuple(str(problem) for problem in problems if not problem.warning)
-        for text in told:
-            under_way.log.say(text, ERROR)
+        for text in told:  # of a build the rest stands above, as its tool has said it
+            under_way.log.say(text.partition("\n")[0] if build_failed else text, ERROR)
         under_way.log.say(FAILED, ERROR)
         now = self._clock.now()
         changes = {"ended_at": now, "told": told, "build_failed": build_failed}

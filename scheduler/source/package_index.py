@@ -76,6 +76,8 @@ def _pip(given: Mapping[str, str]) -> dict[str, str]:
             separator = "," if name == "find-links" else " "
             told[variable] = separator.join(value.split())
             told[f"PIP_{name.replace('-', '_').upper()}"] = " ".join(value.split())
+    if "UV_INDEX" in told:  # to pip all indexes are equal
+        told["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return told
 
 
