@@ -33,6 +33,8 @@ VERBS = {
     "runs": "runs",
     "schedule": "schedule",
     "deployments": "deployments",
+    "deploy": "deploy",
+    "rollback": "rollback",
     "validate": "validate",
     "doctor": "doctor",
     "keys": "keys",

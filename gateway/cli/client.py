@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway.cli.exits import CliError, ExitCode
@@ -67,6 +67,15 @@ class Client:
         """Send DELETE and return the JSON answer."""
         return _document(self._read("DELETE", path, None))
 
+    def upload(self, path: str, query: Mapping[str, Any], file: BinaryIO) -> Mapping[str, str]:
+        """Send a zip archive and return the answer's headers, their names in lower case."""
+        headers = {"Content-Type": "application/zip"}
+        with self._answer(
+            "POST", path, query, raw=file, headers=headers, timeout_s=self._timeout_s
+        ) as answer:
+            answer.read()
+            return {name.lower(): value for name, value in answer.getheaders()}
+
     def text(self, path: str, query: Mapping[str, Any] | None = None) -> str:
         """Return a text such as a log."""
         return self._read("GET", path, query).decode("utf-8", "replace")
@@ -105,12 +114,13 @@ class Client:
         query: Mapping[str, Any] | None,
         *,
         body: object = None,
+        raw: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None,
     ) -> Iterator[HTTPResponse]:
         connection = self._connect(timeout_s)
         try:
-            payload = None if body is None else json.dumps(body).encode()
+            payload = raw if body is None else json.dumps(body).encode()
             connection.request(method, self._path(path, query), payload, self._headers(headers))
             answer = connection.getresponse()
             if answer.status >= 400:
@@ -180,7 +190,8 @@ def _refusal(status: int, body: bytes, target: Target) -> CliError:
     if not isinstance(problem, dict):
         problem = {}
     code = _EXITS.get(status, ExitCode.USAGE if status < 500 else ExitCode.UNEXPECTED)
-    message = problem.get("detail") or problem.get("title") or f"HTTP status {status}"
+    told = "" if problem else body.decode("utf-8", "replace").strip()[:4000]
+    message = problem.get("detail") or problem.get("title") or told or f"HTTP status {status}"
     hint = problem.get("hint") or (_key_hint(target) if code is ExitCode.NOT_AUTHORISED else "")
     facts = {"status": status, "code": problem.get("code", "")}
     return CliError(str(message), code, hint=str(hint), facts=facts)

@@ -7,7 +7,7 @@ import json
 from aiohttp import web
 
 from gateway.folded_routes import FoldedRoutes
-from gateway.kudu import upload, vfs, webjobs
+from gateway.kudu import deployments, upload, vfs, webjobs, zipdeploy
 from gateway.kudu.passthrough import METHODS, passthrough
 from gateway.platform import PLATFORM
 
@@ -44,7 +44,20 @@ def _table() -> FoldedRoutes:
         routes.add("GET HEAD", f"{root}/{{path*}}", vfs.get)
         routes.add("PUT", f"{root}/{{path*}}", vfs.put)
         routes.add("DELETE", f"{root}/{{path*}}", vfs.delete)
+    _add_deployments(routes)
     return routes
+
+
+def _add_deployments(routes: FoldedRoutes) -> None:
+    routes.add("POST PUT", "/api/zipdeploy", zipdeploy.zip_deploy)
+    routes.add("GET", "/api/deployments", deployments.list_deployments)
+    routes.add("PUT", "/api/deployments", deployments.redeploy)
+    base = "/api/deployments/{id}"
+    routes.add("GET", base, deployments.get_deployment)
+    routes.add("PUT", base, deployments.redeploy)
+    routes.add("DELETE", base, deployments.delete_deployment)
+    routes.add("GET", f"{base}/log", deployments.get_log)
+    routes.add("GET", f"{base}/log/{{entry}}", deployments.get_log)
 
 
 def _add_kind(routes: FoldedRoutes, root: str, kind: str) -> None:

@@ -13,6 +13,8 @@ from gateway.platform import Platform
 from scheduler.deployment import Deployment, DeploymentState
 from scheduler.errors import ConflictError, NotFoundError
 
+_LEVELS = ("info", "warning", "error")
+
 
 def deployment_shape(deployment: Deployment) -> dict[str, Any]:
     """Return a deployment as JSON."""
@@ -41,26 +43,39 @@ async def list_deployments(platform: Platform, request: web.Request) -> web.Resp
 
 async def get_deployment(platform: Platform, request: web.Request) -> web.Response:
     """Answer GET /v1/deployments/{id}."""
-    wanted = request.match_info["id"]
+    return answer(deployment_shape(await _look_up(platform, request.match_info["id"])))
+
+
+async def _look_up(platform: Platform, wanted: str) -> Deployment:
     deployment = await platform.store.get_deployment(wanted)
     if deployment is None:
         raise NotFoundError(
             f"there is no deployment {wanted!r}; it may have been pruned",
             hint="list them: taak deployments, or GET /v1/deployments",
         )
-    return answer(deployment_shape(deployment))
+    return deployment
 
 
 async def get_log(platform: Platform, request: web.Request) -> web.StreamResponse:
     """Answer GET /v1/deployments/{id}/log: what the build and the deployment have said."""
     wanted = request.match_info["id"]
-    if platform.deliveries.records.read(wanted) is None:
-        await get_deployment(platform, request)  # what was saved has no log; or there is none
+    after = integer(request, "after", default=0, low=0, high=2**31)
+    record = platform.deliveries.records.read(wanted)
+    if record is None:  # what was saved has no log
+        deployment = await _look_up(platform, wanted)
+        facts = {"state": deployment.state.value, "complete": True, "build_failed": False}
+        return answer({"items": [], **facts})
     lines = await asyncio.to_thread(platform.deliveries.records.log, wanted)
-    words = ("info", "warning", "error")
-    return answer(
-        {"items": [{"at": iso(li.at), "level": words[li.level], "text": li.text} for li in lines]}
-    )
+    items = [
+        {"at": iso(line.at), "level": _LEVELS[line.level], "text": line.text}
+        for line in lines[after:]
+    ]
+    facts = {
+        "state": record.status.name.lower(),
+        "complete": record.is_complete,
+        "build_failed": record.build_failed,
+    }
+    return answer({"items": items, **facts})
 
 
 async def roll_back(platform: Platform, request: web.Request) -> web.Response:
@@ -78,11 +93,7 @@ async def find_live(platform: Platform, wanted: str) -> Deployment:
     """Return a deployment that has served; "previous" is the one before what serves now."""
     if wanted == "previous":
         return await _previous(platform)
-    deployment = await platform.store.get_deployment(wanted)
-    if deployment is None:
-        raise NotFoundError(
-            f"there is no deployment {wanted!r}", hint="list them: taak deployments"
-        )
+    deployment = await _look_up(platform, wanted)
     if deployment.state is not DeploymentState.LIVE:
         raise ConflictError(f"deployment {wanted} was {deployment.state.value}: it never served")
     return deployment
@@ -116,6 +127,7 @@ ROUTES = (
         call=get_log,
         summary="The log of a deployment that was pushed, uploaded or rolled back",
         answer="DeploymentLog",
+        query=(Param("after", {"type": "integer", "minimum": 0}, "lines that are known; 0"),),
     ),
     Route(
         method="POST",

@@ -224,7 +224,9 @@ SCHEMAS: dict[str, Schema] = {
     "Run": _RUN,
     "RunPage": _object(items=_list("Run"), cursor=_MAYBE_INT),
     "Deployment": _DEPLOYMENT,
-    "DeploymentLog": _object(items={"type": "array", "items": _FREE}),
+    "DeploymentLog": _object(
+        items={"type": "array", "items": _FREE}, state=_TEXT, complete=_BOOL, build_failed=_BOOL
+    ),
     "DeploymentPage": _object(items=_list("Deployment"), cursor=_MAYBE_TEXT),
     "Schedule": _SCHEDULE,
     "ScheduleList": _items("Schedule"),

@@ -157,7 +157,11 @@ class DeliveryRecords:
     def prune(self) -> None:
         """Forget the oldest."""
         for record_id in self.ids()[KEPT_RECORDS:]:
-            shutil.rmtree(self._folder(record_id), ignore_errors=True)
+            self.forget(record_id)
+
+    def forget(self, record_id: str) -> None:
+        """Remove a record with its log."""
+        shutil.rmtree(self._folder(record_id), ignore_errors=True)
 
     def owner(self) -> Owner:
         """Return whose the site's files are; nobody's before the first delivery."""
