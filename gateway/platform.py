@@ -22,6 +22,7 @@ from scheduler.deployments import Deployments
 from scheduler.dispatcher import Dispatcher
 from scheduler.isolation import Reach
 from scheduler.job_folders import JobFolders
+from scheduler.job_logs import JobLogs
 from scheduler.source.deliveries import Deliveries
 from scheduler.store.port import Store
 from scheduler.triggered import TriggeredJobs
@@ -38,6 +39,7 @@ class Platform:
         data_url: "http://127.0.0.1:7071", without a slash at the end; management_url alike.
         started_at: aware UTC.
         ready: returns the reasons why the platform is not ready; empty means ready.
+        logs: of jobs; `logs.stream` is the app log stream.
         reach: returns the most that stands around user code on this machine.
         spawn: runs a coroutine in a task group that outlives the request.
         store_url: as configured, without a password.
@@ -59,6 +61,7 @@ class Platform:
     deployments: Deployments
     deliveries: Deliveries
     folders: JobFolders
+    logs: JobLogs
     keys: KeyStore
     ready: Callable[[], list[str]]
     reach: Callable[[], Reach]

@@ -53,6 +53,7 @@ from scheduler.function_environment import function_environment
 from scheduler.function_logs import FunctionLogs
 from scheduler.history import History
 from scheduler.job_folders import JobFolders
+from scheduler.job_logs import JobLogs
 from scheduler.releases import Releases
 from scheduler.source.build import Builder
 from scheduler.source.deliveries import Deliveries
@@ -299,7 +300,9 @@ class _Server:
             metrics.observe_invocation,
             environment=function_environment(config.instance, config.site.name, data),
         )
+        logs = JobLogs(folders, instance=config.instance)
         jobs: dict[str, Any] = {"instance": config.instance, "settings": settings, "users": users}
+        jobs["logs"] = logs
         deployments = Deployments(
             config.site,
             home.path,
@@ -336,6 +339,7 @@ class _Server:
             deployments=deployments,
             deliveries=deliveries,
             folders=folders,
+            logs=logs,
             keys=KeyStore(home.secrets, master=config.master_key or None),
             ready=lambda: self._not_ready,
             reach=lambda: launchers.reach,

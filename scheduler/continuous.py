@@ -21,6 +21,7 @@ from scheduler.desired_state import DesiredState
 from scheduler.errors import NotFoundError
 from scheduler.functions import Job, JobKind, key
 from scheduler.job_folders import JobFolders
+from scheduler.job_logs import JobLogs
 from scheduler.job_program import JobPrograms, Launcher
 from scheduler.singleton import release_stale
 from scheduler.store.port import Store
@@ -58,15 +59,18 @@ class ContinuousJobs:
         settings: Mapping[str, str] | None = None,
         users: Users | None = None,
         programs: JobPrograms | None = None,
+        logs: JobLogs | None = None,
         retry_s: float = 60.0,
     ) -> None:
+        clock = clock or SystemClock()
         self._place = JobPlace(
             launcher=launcher,
             store=store,
             folders=folders,
             programs=programs or JobPrograms(folders, instance, settings or {}, users=users),
+            logs=logs or JobLogs(folders, instance=instance, now=clock.now),
             instance=instance,
-            clock=clock or SystemClock(),
+            clock=clock,
             settings=settings or {},
             retry_s=retry_s,
         )

@@ -9,6 +9,7 @@ from scheduler.clock import Clock
 from scheduler.continuous_state import ContinuousStatus
 from scheduler.functions import Job
 from scheduler.job_folders import JobFolders
+from scheduler.job_logs import JobLogs
 from scheduler.job_program import JobPrograms, Launcher
 from scheduler.store.port import Store
 
@@ -21,6 +22,7 @@ class JobPlace:
     store: Store
     folders: JobFolders
     programs: JobPrograms
+    logs: JobLogs
     instance: str
     clock: Clock
     settings: Mapping[str, str]

@@ -13,7 +13,6 @@ from scheduler.continuous_place import JobPlace
 from scheduler.continuous_state import TRANSITIONS, ContinuousState, ContinuousStatus
 from scheduler.functions import Job
 from scheduler.job_folders import short_instance
-from scheduler.job_log import LogFile
 from scheduler.listeners import tell
 
 _log = logging.getLogger("taak.jobs")
@@ -28,12 +27,7 @@ class ContinuousRecord:
     """
 
     def __init__(self, job: Job, place: JobPlace) -> None:
-        self.journal = LogFile(
-            place.folders.job_log(job),
-            instance=place.instance,
-            now=place.clock.now,
-            previous=place.folders.previous_log(job),
-        )
+        self.journal = place.logs.continuous(job)
         self._job = job
         self._place = place
         self._starts = 0

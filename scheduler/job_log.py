@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -34,12 +34,21 @@ class Level(Enum):
     SYS_WARN = "SYS WARN"
     SYS_ERR = "SYS ERR "
 
+    @property
+    def stream(self) -> str:
+        """Return who wrote such a line: stdout or stderr of the job, or the system itself."""
+        return {"INFO": "stdout", "ERR ": "stderr"}.get(self.value, "system")
+
+
+#: Takes the moment, the level and the lines of one write.
+Listener = Callable[[datetime, Level, Sequence[str]], None]
+
 
 class LogFile:
     """A file of log lines.
 
     With `previous` the file is moved there when it has outgrown ROTATE_BYTES; without, it grows as
-    far as its writers let it.
+    far as its writers let it. `listener` hears of all lines, from whatever thread they come.
     """
 
     def __init__(
@@ -49,11 +58,13 @@ class LogFile:
         instance: str,
         now: Callable[[], datetime],
         previous: Path | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.path = path
         self._instance = short_instance(instance)
         self._now = now
         self._previous = previous
+        self._listener = listener
         self._lock = threading.Lock()
         self._failed = False
 
@@ -73,13 +84,17 @@ class LogFile:
         """Write that the status has changed."""
         self.info(f"Status changed to {word}")
 
-    def append(self, level: Level, lines: Iterable[str]) -> None:
+    def append(self, level: Level, lines: Sequence[str]) -> None:
         """Write lines with one time stamp and in one go."""
-        head = f"[{self._now():%m/%d/%Y %H:%M:%S} > {self._instance}: {level.value}] "
+        if not lines:
+            return
+        now = self._now()
+        head = f"[{now:%m/%d/%Y %H:%M:%S} > {self._instance}: {level.value}] "
         block = "".join(f"{head}{line}\r\n" for line in lines)
-        if block:
-            with self._lock:
-                self._write(block.encode("utf-8", "replace"))
+        with self._lock:
+            self._write(block.encode("utf-8", "replace"))
+        if self._listener is not None:
+            self._listener(now, level, lines)
 
     def _write(self, block: bytes) -> None:
         # Opened per block: the file may be removed or moved by hand at any time, and a log that

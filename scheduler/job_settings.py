@@ -70,6 +70,11 @@ class JobSettings:
         return lookup(self.values, "WEBSITE_SCM_ALWAYS_ON_ENABLED") == "0"
 
     @property
+    def logs_to_app(self) -> bool:
+        """Tell whether a triggered run's output goes to the app log stream too."""
+        return self._flag("WEBJOBS_LOG_TRIGGERED_JOBS_TO_APP_LOGS")
+
+    @property
     def python(self) -> str:
         """Name or path of the interpreter for .py scripts; empty lets the platform choose."""
         return lookup(self.values, "TAAK_PYTHON") or ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scheduler.errors import ConflictError, NotFoundError
-from scheduler.job_log import LogFile
 from scheduler.run import Run, RunKind, RunState
 from scheduler.run_ending import record_end
 from scheduler.run_slots import LEASES
@@ -84,10 +83,9 @@ async def _take_end_from_file(place: RunPlace, run: Run) -> None:
 
 def _show_aborted(place: RunPlace, run: Run, why: str) -> None:
     try:
-        path = place.folders.output_log(run, run.public_id)
+        log = place.logs.run(run, run.public_id)
     except ValueError:
         return
     show_status(place.folders, run, run, "Aborted", run.ended_at)
-    journal = LogFile(path, instance=place.instance, now=place.clock.now)
-    journal.status("Aborted")
-    journal.error(f"WebJob run was aborted: {why}")
+    log.status("Aborted")
+    log.error(f"WebJob run was aborted: {why}")

@@ -23,6 +23,7 @@ from scheduler.errors import ConflictError, NotFoundError, SchedulerError
 from scheduler.functions import Job
 from scheduler.job_environment import split_arguments
 from scheduler.job_folders import JobFolders
+from scheduler.job_logs import JobLogs
 from scheduler.job_policy import OnBusy
 from scheduler.job_program import JobPrograms, Launcher
 from scheduler.left_over_runs import close_left_over_runs, close_runs_of_the_dead
@@ -70,18 +71,21 @@ class TriggeredJobs:
         settings: Mapping[str, str] | None = None,
         users: Users | None = None,
         programs: JobPrograms | None = None,
+        logs: JobLogs | None = None,
         cpu_ticks: Callable[[int], int | None] = tree_ticks,
     ) -> None:
         self.on_finished: list[Callable[[Run], None]] = []
         self.recovered = asyncio.Event()
         self._settings = settings or {}
+        clock = clock or SystemClock()
         self._place = RunPlace(
             launcher=launcher,
             store=store,
             folders=folders,
             programs=programs or JobPrograms(folders, instance, self._settings, users=users),
+            logs=logs or JobLogs(folders, instance=instance, now=clock.now),
             instance=instance,
-            clock=clock or SystemClock(),
+            clock=clock,
             cpu_ticks=cpu_ticks,
             settings=self._settings,
         )

@@ -21,7 +21,8 @@ from scheduler.functions import Job
 from scheduler.idle_rule import IdleRule
 from scheduler.job_environment import Occasion
 from scheduler.job_folders import JobFolders, NamedJob, RunStatus
-from scheduler.job_log import Level, LogFile
+from scheduler.job_log import Level
+from scheduler.job_logs import JobLogs
 from scheduler.job_output import RUN_BYTES, JobOutput
 from scheduler.job_program import JobPrograms, Launcher, Process, Program, watch_over
 from scheduler.job_settings import JobSettings
@@ -64,6 +65,7 @@ class RunPlace:
     store: Store
     folders: JobFolders
     programs: JobPrograms
+    logs: JobLogs
     instance: str
     clock: Clock
     cpu_ticks: Callable[[int], int | None]
@@ -91,8 +93,7 @@ class TriggeredRun:
         self._at_once = asyncio.Event()
         self._place = place
         self._settings = JobSettings.of(job, place.settings)
-        path = place.folders.output_log(job, run.public_id)
-        self._log = LogFile(path, instance=place.instance, now=place.clock.now)
+        self._log = place.logs.run(job, run.public_id, streamed=self._settings.logs_to_app)
 
     def end(self, verdict: Verdict, *, grace_s: float = 0.0) -> None:
         """Ask the run to end: SIGTERM, and after the grace SIGKILL.

@@ -46,6 +46,7 @@ from scheduler.functions import (
     Trigger,
 )
 from scheduler.job_folders import JobFolders
+from scheduler.job_logs import JobLogs
 from scheduler.run import Run, RunKind, RunState, is_final
 from scheduler.schedule import parse_job, parse_timer
 from scheduler.source.record import DeliveryRecord, DeliveryRecords, DeliveryStatus, SourceKind
@@ -437,6 +438,7 @@ class FakePlatform:
         self.deployments = FakeDeployments(self)
         self.deliveries = FakeDeliveries(self)
         self.folders = JobFolders(self.home, site=self.site)
+        self.logs = JobLogs(self.folders, instance="here")
         self.keys = _a_key_store(self.home / "data" / "secrets")
         self.not_ready: list[str] = []
         self.spawned: list[asyncio.Task[None]] = []
@@ -504,6 +506,7 @@ class FakePlatform:
             deployments=parts.deployments,
             deliveries=parts.deliveries,
             folders=self.folders,
+            logs=self.logs,
             keys=self.keys,
             ready=lambda: self.not_ready,
             reach=lambda: Reach(Level.STANDARD, layers={"namespaces": ["mount", "pid"]}),
