@@ -17,12 +17,14 @@ from gateway.git.push import Pushes
 from gateway.git.repository import Repository
 from gateway.health import add_health
 from gateway.kudu.routes import kudu_entry
+from gateway.native.log_answer import SEARCH
 from gateway.native.openapi import ROUTES, openapi_page
 from gateway.native.route import register
 from gateway.native.streams import STOPPING
 from gateway.platform import PLATFORM, Platform
 from gateway.scrape import metrics_page
 from gateway.status_page import front_page
+from scheduler.log_search import LogSearch
 
 __all__ = ["Platform", "management_app"]
 
@@ -37,6 +39,7 @@ def management_app(platform: Platform) -> web.Application:
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[PLATFORM] = platform
     app[STOPPING] = asyncio.Event()
+    app[SEARCH] = LogSearch()
     app.on_shutdown.append(_end_streams)
     add_health(app, platform.ready)
     app.router.add_get("/", front_page)

@@ -54,6 +54,7 @@ from scheduler.function_logs import FunctionLogs
 from scheduler.history import History
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
+from scheduler.log_retention import LogRetention
 from scheduler.releases import Releases
 from scheduler.source.build import Builder
 from scheduler.source.deliveries import Deliveries
@@ -126,6 +127,7 @@ class _Parts:
             load=platform.dispatcher.load,
             job_statuses=platform.continuous.states,
             verbs={CANCEL_VERB: platform.triggered.cancel_by_order},
+            sweep_logs=LogRetention(platform.logs, platform.catalog).sweep,
         )
         self._intake: list[asyncio.Task[None]] = []  # what brings new work
         self._ticking: list[asyncio.Task[None]] = []  # ends by itself once its runs have ended

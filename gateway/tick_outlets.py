@@ -7,7 +7,8 @@ from gateway.timer_desk import Outlets
 from scheduler.clock import SystemClock
 from scheduler.function_runs import FunctionRuns
 from scheduler.functions import Job
-from scheduler.job_log import Level, LogFile
+from scheduler.job_log import LogFile
+from scheduler.log_line import Level
 
 _LEVELS = {"info": Level.SYS_INFO, "warn": Level.SYS_WARN, "error": Level.SYS_ERR}
 

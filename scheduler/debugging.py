@@ -20,9 +20,9 @@ from scheduler.clock import Clock, within
 from scheduler.errors import ConflictError, UnreachableError
 from scheduler.functions import Job, JobKind
 from scheduler.job_environment import Occasion, free_port
-from scheduler.job_log import LogFile
 from scheduler.job_reach import JobReach
 from scheduler.job_settings import own_setting
+from scheduler.journal import Journal
 
 #: How long a client waits for a job that is being started.
 PATIENCE_S = 20.0
@@ -115,7 +115,7 @@ class Debugging:
         self,
         clock: Clock,
         group: asyncio.TaskGroup,
-        journal: LogFile,
+        journal: Journal,
         reach: JobReach,
         restart: Callable[[], None],
     ) -> None:

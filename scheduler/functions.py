@@ -13,6 +13,7 @@ from typing import Any
 
 from scheduler.isolation import Isolation
 from scheduler.job_policy import JobPolicy
+from scheduler.log_limits import LogLimits
 from scheduler.schedule import Schedule
 
 
@@ -200,6 +201,7 @@ class Job:
     error: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     policy: JobPolicy = field(default_factory=JobPolicy)
+    logs: LogLimits = field(default_factory=LogLimits)
 
     @property
     def folder(self) -> Path:
@@ -216,6 +218,7 @@ class HostSettings:
     max_outstanding_requests: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)  # app settings
     time_zone: str = "UTC"
+    logs: LogLimits = field(default_factory=LogLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ from scheduler.functions import HostSettings, Limits, Problem
 from scheduler.isolation import Isolation
 from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
 from scheduler.lenient_json import Document, LenientJsonError, parse
+from scheduler.log_fields import read_log_limits
+from scheduler.log_limits import LogLimits
 from scheduler.manifest_fields import LIMIT_NAMES, Fields, read_limits, shown
 from scheduler.schedule import IntervalSchedule, ScheduleError, parse_timer, zone_name
 
@@ -33,7 +35,7 @@ _CONNECTION_HEADERS = frozenset(
         "upgrade",
     }
 )  # fmt: skip
-_TAAK_KEYS = ("isolation", "environment", "time_zone", *LIMIT_NAMES, *ISOLATION_NAMES)
+_TAAK_KEYS = ("isolation", "environment", "time_zone", "logs", *LIMIT_NAMES, *ISOLATION_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ def _host(fields: Fields, settings: Mapping[str, str], problems: list[Problem]) 
             max_outstanding_requests=_bound(http, "maxOutstandingRequests"),
             settings=settings,
             time_zone=read_zone(taak, _zone(settings, problems)),
+            logs=read_log_limits(taak, LogLimits(), whole_app=True),
         ),
         limits=read_limits(taak, limits),
         isolation=read_isolation(taak, Isolation()),

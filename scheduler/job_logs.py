@@ -1,20 +1,34 @@
-"""The logs of all jobs: who makes one, and where what is written in it goes."""
+"""The logs of all jobs: where they are, who makes one, and where what is written in it goes.
+
+Kudu's files stand where its tools look for them, in reach of the job. Our segments stand below
+`HOME/logs/jobs`, out of its reach; what is read back is theirs. Logs that an earlier version wrote
+have no segments, and are read from Kudu's file.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
+from scheduler.functions import Job
 from scheduler.job_folders import JobFolders, NamedJob
-from scheduler.job_log import Level, Listener, LogFile
+from scheduler.job_log import LogFile
+from scheduler.journal import Journal, Listener
+from scheduler.log_limits import LogLimits
+from scheduler.log_line import Level
+from scheduler.log_reader import LogReader
 from scheduler.log_stream import LogStream
+from scheduler.log_writer import SegmentWriter
 
 
 class JobLogs:
-    """Makes the logs of jobs.
+    """Makes the logs of jobs, and their readers.
 
     Attributes:
         stream: what all jobs write, as it comes.
+        root: the folder of all segments.
     """
 
     def __init__(
@@ -26,32 +40,98 @@ class JobLogs:
         stream: LogStream | None = None,
     ) -> None:
         self.stream = stream or LogStream()
+        self.root = folders.home / "logs" / "jobs"
         self._folders = folders
         self._instance = instance
         self._now = now
+        self._writers: dict[Path, SegmentWriter] = {}  # of continuous jobs
 
-    def continuous(self, job: NamedJob) -> LogFile:
+    # --- Writing
+
+    def continuous(self, job: NamedJob) -> Journal:
         """Return the log of a continuous job; the app log stream has all of it."""
-        return LogFile(
-            self._folders.job_log(job),
+        path = self._folders.job_log(job)
+        return Journal(
+            self._file(path, previous=self._folders.previous_log(job)),
+            self._writer(job),
             instance=self._instance,
             now=self._now,
-            previous=self._folders.previous_log(job),
             listener=self._listener(job),
         )
 
-    def run(self, job: NamedJob, run_id: str, *, streamed: bool = False) -> LogFile:
+    def run(
+        self,
+        job: NamedJob,
+        run_id: str,
+        *,
+        limits: LogLimits | None = None,
+        streamed: bool = False,
+    ) -> Journal:
         """Return the log of a triggered run; `streamed` shows it in the app log stream too.
 
         Raises:
             ValueError: that is no run id.
         """
-        return LogFile(
-            self._folders.output_log(job, run_id),
+        limit = (limits or LogLimits()).run_bytes
+        path = self._folders.output_log(job, run_id)
+        return Journal(
+            self._file(path),
+            SegmentWriter(self._run_folder(job, run_id), limit_bytes=limit, head_bytes=limit // 2),
             instance=self._instance,
             now=self._now,
+            limit_bytes=limit,
             listener=self._listener(job, run_id) if streamed else None,
         )
+
+    # --- Reading
+
+    def read_continuous(self, job: NamedJob) -> LogReader:
+        """Return a reader of a continuous job's log."""
+        return LogReader(self.folder(job), self._folders.job_log(job))
+
+    def read_run(self, job: NamedJob, run_id: str) -> LogReader:
+        """Return a reader of a run's log.
+
+        Raises:
+            ValueError: that is no run id.
+        """
+        path = self._folders.output_log(job, run_id)
+        return LogReader(self._run_folder(job, run_id), path)
+
+    def read_schedule(self, job: NamedJob) -> LogReader:
+        """Return a reader of the log of a triggered job's schedule."""
+        return LogReader(None, self._folders.scheduler_log(job))
+
+    # --- Folders
+
+    def folder(self, job: NamedJob) -> Path:
+        """Return where all segments of a job are."""
+        return self.root / str(job.kind.value) / job.name
+
+    def forget(self, job: NamedJob) -> None:
+        """Remove the segments of a job that was deleted."""
+        shutil.rmtree(self.folder(job), ignore_errors=True)
+
+    def has_run(self, kind: str, name: str, run_id: str) -> bool:
+        """Tell whether a run is still in its job's history: its folder is there."""
+        return (self._folders.home / "data" / "jobs" / kind / name / run_id).is_dir()
+
+    def _run_folder(self, job: NamedJob, run_id: str) -> Path:
+        return self.folder(job) / run_id
+
+    # --- Parts
+
+    def _file(self, path: Path, *, previous: Path | None = None) -> LogFile:
+        return LogFile(path, instance=self._instance, now=self._now, previous=previous)
+
+    def _writer(self, job: NamedJob) -> SegmentWriter:
+        # One for each folder: a job that was removed and came back would else have two for a
+        # while, and lines would get the same numbers.
+        folder = self.folder(job)
+        if folder not in self._writers:
+            limits = job.logs if isinstance(job, Job) else LogLimits()
+            self._writers[folder] = SegmentWriter(folder, limit_bytes=limits.job_bytes)
+        return self._writers[folder]
 
     def _listener(self, job: NamedJob, run_id: str = "") -> Listener:
         kind, name, publish = str(job.kind.value), job.name, self.stream.publish

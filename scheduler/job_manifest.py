@@ -24,6 +24,7 @@ from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
 from scheduler.job_interpreter import lack
 from scheduler.job_policy_fields import POLICY_NAMES, read_policy
 from scheduler.lenient_json import Document, LenientJsonError, parse
+from scheduler.log_fields import read_log_limits
 from scheduler.manifest_fields import Fields, shown
 from scheduler.schedule import Schedule, ScheduleError, parse_job
 
@@ -32,7 +33,7 @@ SETTINGS_FILE = "settings.job"
 RESERVED = ".taak"
 
 _STOPPING_WAIT_S: Mapping[JobKind, float] = {JobKind.TRIGGERED: 30.0, JobKind.CONTINUOUS: 5.0}
-_OWN_KEYS = ("environment", "time_zone", "restart_backoff", "python", "debug")
+_OWN_KEYS = ("environment", "time_zone", "restart_backoff", "python", "debug", "logs")
 _TAAK_KEYS = (*_OWN_KEYS, *POLICY_NAMES, *ISOLATION_NAMES)
 _KINDS = {kind.value: kind for kind in JobKind}
 _JSON_WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
@@ -156,6 +157,7 @@ def read_job(
         error=error,
         environment={**app.environment, **taak.texts("environment")},
         policy=read_policy(taak, triggered=place.kind is JobKind.TRIGGERED),
+        logs=read_log_limits(taak, app.host.logs),
     )
     _warn_types(taak)
     if job.script and (missing := lack(job, settings=app.host.settings)):

@@ -1,7 +1,7 @@
-"""What a job's process writes, on its way into a log: bytes to lines, and the limit of one run.
+"""What a job's process writes, on its way into a log: bytes to lines.
 
 The sink is called from the drain thread. It never raises and never makes the process wait: what is
-beyond the limit is read, counted and left out.
+beyond a limit is read, counted and left out.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 import codecs
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from sandbox.output import Stream
-from scheduler.job_log import Level, LogFile
+from scheduler.journal import Journal
+from scheduler.log_line import Level
 
-#: Output of one triggered run that is kept.
-RUN_BYTES = 10 * 1024 * 1024
-#: Of what is beyond the limit, this much of the end is kept: there stands why a run failed.
-TAIL_BYTES = 64 * 1024
 #: A line without an end is cut here, so that a job cannot fill our memory with one.
 LINE_CHARACTERS = 64 * 1024
 
@@ -33,100 +29,29 @@ class JobOutput:
     """
 
     def __init__(
-        self,
-        log: LogFile,
-        *,
-        limit_bytes: int | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, journal: Journal, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.last_write = monotonic()
-        self._log = log
-        self._limit = limit_bytes
+        self._journal = journal
         self._monotonic = monotonic
-        self._kept = 0
-        self._tail = _Tail()
         self._lock = threading.Lock()
         self._splitters = {stream: _Lines() for stream in Stream}
 
     def write(self, stream: Stream, chunk: bytes) -> None:
         """Take some bytes of the process's output; called from the drain thread."""
         self.last_write = self._monotonic()
+        splitter = self._splitters[stream]
         with self._lock:
-            kept = self._within_limit(chunk)
-            self._append(stream, kept)
-            if len(kept) < len(chunk):
-                self._tail.add(stream, chunk[len(kept) :])
+            lines = splitter.feed(chunk)
+            self._journal.output(_LEVELS[stream], lines, continued=splitter.continued)
 
     def close(self) -> None:
-        """Write what stands after the last line end, and how much was left out."""
+        """Write what stands after the last line end, and the end of what was beyond the limit."""
         with self._lock:
-            if self._tail:
-                self._show_tail()
-            self._end_lines()
-
-    def _show_tail(self) -> None:
-        tail, self._tail = self._tail, _Tail()
-        if tail.dropped:
-            self._end_lines()
-            self._log.warning(
-                f"Output was truncated: {tail.dropped} bytes beyond the limit of "
-                f"{self._limit} bytes for one run were left out. Its end follows."
-            )
-        for stream, chunk in tail.chunks():
-            self._append(stream, chunk)
-
-    def _append(self, stream: Stream, chunk: bytes) -> None:
-        if chunk:
-            self._log.append(_LEVELS[stream], self._splitters[stream].feed(chunk))
-
-    def _end_lines(self) -> None:
-        for stream, splitter in self._splitters.items():
-            self._log.append(_LEVELS[stream], splitter.end())
-
-    def _within_limit(self, chunk: bytes) -> bytes:
-        """Return the part of a chunk that still fits; the process is never made to wait for us."""
-        if self._limit is None:
-            return chunk
-        kept = chunk[: max(0, self._limit - self._kept)]
-        self._kept += len(kept)
-        return kept
-
-
-class _Tail:
-    """The last bytes of all that came, in the order in which they came.
-
-    Attributes:
-        dropped: how many bytes came before them.
-    """
-
-    def __init__(self) -> None:
-        self.dropped = 0
-        self._chunks: deque[tuple[Stream, bytes]] = deque()
-        self._size = 0
-        self._cut: set[Stream] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._chunks)
-
-    def add(self, stream: Stream, chunk: bytes) -> None:
-        """Take bytes; what is too old goes."""
-        self._chunks.append((stream, chunk))
-        self._size += len(chunk)
-        while (surplus := self._size - TAIL_BYTES) > 0:
-            stream, oldest = self._chunks.popleft()
-            if len(oldest) > surplus:
-                self._chunks.appendleft((stream, oldest[surplus:]))
-            gone = min(surplus, len(oldest))
-            self._cut.add(stream)
-            self._size -= gone
-            self.dropped += gone
-
-    def chunks(self) -> Iterator[tuple[Stream, bytes]]:
-        """Yield what is kept; of a stream with a gap, from its next line on."""
-        for stream, chunk in self._chunks:
-            begin = chunk.find(b"\n") + 1 if stream in self._cut else 0
-            self._cut.discard(stream)
-            yield stream, chunk[begin:]
+            for stream, splitter in self._splitters.items():
+                lines = splitter.end()
+                self._journal.output(_LEVELS[stream], lines, continued=splitter.continued)
+            self._journal.output_over()
 
 
 class _Lines:
@@ -134,12 +59,18 @@ class _Lines:
 
     A \r at the end of a chunk ends its line at once (a progress bar would else stand still), so a
     \n at the head of the next chunk belongs to it and is swallowed.
+
+    Attributes:
+        continued: the first of the lines that were returned last goes on the one before it, which
+            was too long for one.
     """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._partial = ""
         self._after_return = False
+        self._in_line = False
+        self.continued = False
 
     def feed(self, chunk: bytes) -> list[str]:
         """Return the lines that this chunk completes."""
@@ -151,13 +82,22 @@ class _Lines:
         self._after_return = text.endswith("\r")
         lines = (self._partial + text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
         self._partial = lines.pop()
+        self.continued = self._in_line
+        if lines:
+            self._in_line = False
+            if self.continued and not lines[0]:
+                del lines[0]  # the end of a line all of which was given is no line of its own
+                self.continued = False
         if len(self._partial) > LINE_CHARACTERS:
+            self.continued = self._in_line or (self.continued and bool(lines))
             lines.append(self._partial)
             self._partial = ""
+            self._in_line = True
         return lines
 
     def end(self) -> list[str]:
         """Return what stands after the last line end."""
         rest = self._partial + self._decoder.decode(b"", final=True)
         self._partial = ""
+        self.continued, self._in_line = self._in_line, False
         return [rest] if rest else []

@@ -174,10 +174,11 @@ class JobPrograms:
 def same_program(old: Job, new: Job) -> bool:
     """Tell whether a process of the old definition serves for the new one as well.
 
-    disable.job is no part of it, nor is the release in which the same files were seen first.
+    Neither disable.job nor limits of logs are part of it, nor the release in which the same files
+    were seen first.
     """
     return old.bundle.digest == new.bundle.digest and old == replace(
-        new, bundle=old.bundle, disabled=old.disabled
+        new, bundle=old.bundle, disabled=old.disabled, logs=old.logs
     )
 
 

@@ -83,9 +83,9 @@ async def _take_end_from_file(place: RunPlace, run: Run) -> None:
 
 def _show_aborted(place: RunPlace, run: Run, why: str) -> None:
     try:
-        log = place.logs.run(run, run.public_id)
+        journal = place.logs.run(run, run.public_id)
     except ValueError:
         return
     show_status(place.folders, run, run, "Aborted", run.ended_at)
-    log.status("Aborted")
-    log.error(f"WebJob run was aborted: {why}")
+    journal.status("Aborted")
+    journal.error(f"WebJob run was aborted: {why}")

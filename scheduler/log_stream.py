@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from scheduler.job_log import Level
+from scheduler.log_line import Level
 
 #: Characters that wait for one slow listener.
 WAITING_CHARACTERS: Final = 1 << 20

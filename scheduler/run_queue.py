@@ -16,7 +16,6 @@ from contextlib import suppress
 from scheduler.clock import within
 from scheduler.errors import ConflictError, NotFoundError, SchedulerError
 from scheduler.functions import Job, JobKind, key
-from scheduler.job_log import LogFile
 from scheduler.job_settings import JobSettings
 from scheduler.run import Run, RunKind, RunState
 from scheduler.run_slots import RunSlots, Slot
@@ -104,9 +103,8 @@ class RunQueue:
             return False
         word = KUDU_WORDS[RunState.CANCELLED]
         with suppress(ValueError):  # not a run that this program has made
-            path = place.folders.output_log(run, run.public_id)
+            journal = place.logs.run(run, run.public_id)
             show_status(place.folders, run, run, word, final.ended_at)
-            journal = LogFile(path, instance=place.instance, now=place.clock.now)
             journal.status(word)
             journal.error(f"WebJob run was cancelled before it began: {reason}")
         return True

@@ -21,11 +21,11 @@ from scheduler.functions import Job
 from scheduler.idle_rule import IdleRule
 from scheduler.job_environment import Occasion
 from scheduler.job_folders import JobFolders, NamedJob, RunStatus
-from scheduler.job_log import Level
 from scheduler.job_logs import JobLogs
-from scheduler.job_output import RUN_BYTES, JobOutput
+from scheduler.job_output import JobOutput
 from scheduler.job_program import JobPrograms, Launcher, Process, Program, watch_over
 from scheduler.job_settings import JobSettings
+from scheduler.log_line import Level
 from scheduler.run import Run, RunState
 from scheduler.run_ending import insist_on_end
 from scheduler.store.port import Store
@@ -93,7 +93,8 @@ class TriggeredRun:
         self._at_once = asyncio.Event()
         self._place = place
         self._settings = JobSettings.of(job, place.settings)
-        self._log = place.logs.run(job, run.public_id, streamed=self._settings.logs_to_app)
+        streamed = self._settings.logs_to_app
+        self._log = place.logs.run(job, run.public_id, limits=job.logs, streamed=streamed)
 
     def end(self, verdict: Verdict, *, grace_s: float = 0.0) -> None:
         """Ask the run to end: SIGTERM, and after the grace SIGKILL.
@@ -148,7 +149,7 @@ class TriggeredRun:
 
     async def _supervise(self, program: Program) -> Exit:
         clock = self._place.clock
-        output = JobOutput(self._log, limit_bytes=RUN_BYTES, monotonic=clock.monotonic)
+        output = JobOutput(self._log, monotonic=clock.monotonic)
         process = await self._place.launcher.run(program.spec, output)
         return await watch_over(
             process,

@@ -25,6 +25,8 @@ TTL_S = 5.0
 HEARTBEAT_S = 1.0
 REAP_S = 1.0
 PRUNE_S = 10.0
+#: Between two looks at the logs of jobs; their writers keep to their sizes by themselves.
+SWEEP_S = 60.0
 #: Work that one reap takes back; a full one is followed by the next at once.
 REAPED_AT_ONCE = 100
 #: A part of upkeep that fails waits twice, then four times as long as usual: less than TTL_S, so
@@ -53,6 +55,7 @@ class Upkeep:
         job_statuses: Facts = dict,
         verbs: Mapping[str, Verb] | None = None,
         retention: HistoryRetention | None = None,
+        sweep_logs: Callable[[], Awaitable[None]] | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -63,6 +66,7 @@ class Upkeep:
         self._load = load
         self._job_statuses = job_statuses
         self._verbs = verbs or {}
+        self._sweep_logs = sweep_logs
         self._clock = clock or SystemClock()
         self._draw = draw
         self._pruning = Pruning(store, retention or HistoryRetention(), self._clock)
@@ -82,6 +86,8 @@ class Upkeep:
             group.create_task(self._repeat("the heartbeat", self._beat, HEARTBEAT_S))
             group.create_task(self._repeat("taking back lost work", self._reap, REAP_S))
             group.create_task(self._repeat("pruning the history", self._pruning.prune, PRUNE_S))
+            if self._sweep_logs is not None:
+                group.create_task(self._repeat("pruning logs", self._sweep_logs, SWEEP_S))
 
     async def leave(self) -> None:
         """Go; if the store cannot be told, silence tells it after TTL_S."""

@@ -80,6 +80,13 @@ class Client:
         """Return a text such as a log."""
         return self._read("GET", path, query).decode("utf-8", "replace")
 
+    def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[str]:
+        """Yield a long text, whole lines at a time: a log may be larger than memory."""
+        headers = {"Accept": "text/plain"}
+        with self._answer("GET", path, query, headers=headers, timeout_s=self._timeout_s) as answer:
+            while lines := answer.readlines(1 << 16):
+                yield b"".join(lines).decode("utf-8", "replace")
+
     def find(self, path: str) -> Any | None:
         """Return the document at a path, None when the platform knows no such thing."""
         try:

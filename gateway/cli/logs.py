@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +18,16 @@ from gateway.cli.terminal import when
 from gateway.cli.verb import Session, verb
 
 _RECONNECT_S = 60.0  # how long a platform may be away (a restart) before following gives up
+_AGO = re.compile(r"(\d{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C or the end.")]
+Tail = Annotated[int | None, typer.Option("--tail", "--lines", "-n", min=0, help="The last lines.")]
+Since = Annotated[str, typer.Option(help="An ISO instant, or so long ago: 90s, 15m, 2h, 3d.")]
+Stderr = Annotated[bool, typer.Option("--stderr", help="Only what went to stderr.")]
+Stream = Annotated[str, typer.Option(help="Only stdout, stderr or system.")]
+Grep = Annotated[str, typer.Option(help="Only lines that have this text.")]
+Regex = Annotated[str, typer.Option(help="Only where Python's re finds this; not with -f.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,16 +39,91 @@ def register(app: typer.Typer) -> None:
 def logs(
     session: Session,
     name: Annotated[str, typer.Argument(help="Function or job; functions first if both.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="From the end.")] = 100,
+    *,
+    follow: Follow = False,
+    tail: Tail = None,
     kind: Annotated[str, typer.Option(help="function, triggered or continuous.")] = "",
+    run: Annotated[int, typer.Option(help="Only this run, by its number.")] = 0,
+    since: Since = "",
+    stderr: Stderr = False,
+    stream: Stream = "",
+    grep: Grep = "",
+    regex: Regex = "",
 ) -> None:
     """Print the last output of a function or a job; with -f also what comes."""
+    wanted = query(tail, since, "stderr" if stderr else stream, grep, regex)
+    if run:
+        run_log(session, run, wanted, follow=follow)
+        return
     found = _find(session, name, kind)
     if found == "function":
+        _refuse(wanted, "stream", "q", "regex", "since")
+        lines = 100 if tail is None else tail
         _function_logs(session, f"/v1/functions/{segment(name)}/logs", lines, follow=follow)
-    else:
-        _text_logs(session, f"/v1/jobs/{found}/{segment(name)}/logs", lines, follow=follow)
+        return
+    if not since:
+        wanted.setdefault("tail", 100)
+    print_log(session, f"/v1/jobs/{found}/{segment(name)}/log", wanted, follow=follow)
+
+
+def query(tail: int | None, since: str, stream: str, grep: str, regex: str) -> dict[str, Any]:
+    """Return the query of a log that these options ask for."""
+    wanted = {"since": _instant(since), "stream": stream, "q": grep, "regex": regex}
+    given: dict[str, Any] = {name: value for name, value in wanted.items() if value}
+    return given if tail is None else {**given, "tail": tail}
+
+
+def run_log(session: Session, run: int, wanted: dict[str, Any], *, follow: bool) -> None:
+    """Print the log of one run."""
+    print_log(session, f"/v1/runs/{run}/log", wanted, follow=follow)
+
+
+def print_log(session: Session, path: str, wanted: dict[str, Any], *, follow: bool) -> None:
+    """Print a job's log; in JSON an object a line."""
+    if not follow:
+        _print_all_of(session, path, wanted)
+        return
+    as_json = session.terminal.json
+    for event in follow_events(session, path, {**wanted, "format": "json" if as_json else None}):
+        if event.name == "gap":
+            gap = json.loads(event.data)
+            told = f"[{gap['lines']} lines ({gap['bytes']} bytes) were removed here]"
+            print(event.data if as_json else told, flush=True)
+        else:
+            print(event.data, flush=True)
+
+
+def _print_all_of(session: Session, path: str, wanted: dict[str, Any]) -> None:
+    """Print what is there, however much it is: as text, or as one list in JSON."""
+    if not session.terminal.json:
+        for text in session.client.stream(path, wanted):
+            sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    head = "["
+    for text in session.client.stream(path, {**wanted, "format": "json"}):
+        for item in text.split("\n")[:-1]:
+            sys.stdout.write(f"{head}\n  {item}")
+            head = ","
+    print("[]" if head == "[" else "\n]")
+
+
+def _instant(since: str) -> str:
+    """Return what --since means: an instant, or so long ago (90s, 15m, 2h, 3d)."""
+    ago = _AGO.fullmatch(since.strip())
+    if not ago:
+        return since
+    moment = datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _refuse(wanted: dict[str, Any], *names: str) -> None:
+    if any(name in wanted for name in names):
+        raise CliError(
+            "--since, --stderr, --stream, --grep and --regex are for jobs; a function's lines can"
+            " be piped through grep",
+            ExitCode.USAGE,
+        )
 
 
 def _find(session: Session, name: str, kind: str) -> str:
@@ -83,27 +170,11 @@ def _log_line(item: dict[str, Any]) -> str:
     return "  ".join([*filter(None, words), f"{level:<7}", _log_text(item)])
 
 
-def _text_logs(session: Session, path: str, lines: int, *, follow: bool) -> None:
-    if follow:
-        for event in follow_events(session, path, {"tail": lines}):
-            print(event.data, flush=True)
-        return
-    text = session.client.text(path, {"tail": lines})
-    session.terminal.result({"text": text}, lambda: _write(text), text.splitlines())
-
-
-def _write(text: str) -> None:
-    if text:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
-
-
 def follow_run(session: Session, run_id: int) -> None:
     """Print a run's output until the run ends."""
-    for event in session.client.events(f"/v1/runs/{run_id}/log", {"follow": 1}):
-        if event.name == "end":
-            return
-        session.terminal.say(event.data)
+    for event in follow_events(session, f"/v1/runs/{run_id}/log", {}):
+        if event.name != "gap":
+            session.terminal.say(event.data)
 
 
 def follow_events(
@@ -126,6 +197,7 @@ def follow_events(
                 if event.name == "end":
                     return
                 last_id, wait, seen = event.id or last_id, 0.1, True
+                wanted = {**query, "follow": 1, "tail": 0}  # what there was has been shown
                 yield event
                 away_since = clock()
             seen = True
@@ -133,6 +205,5 @@ def follow_events(
             away = clock() - away_since > _RECONNECT_S
             if error.code is not ExitCode.UNREACHABLE or away or not seen:
                 raise
-        wanted = {"follow": 1, "tail": 0}
         pause(wait)
         wait = min(wait * 2, 5.0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.logs import follow_run
+from gateway.cli.logs import Follow, Grep, Regex, Since, Stderr, Stream, Tail, query, run_log
 from gateway.cli.terminal import milliseconds, when
 from gateway.cli.verb import Session, verb
 
@@ -95,18 +94,18 @@ def show(session: Session, run: _RunId) -> None:
 def log(
     session: Session,
     run: _RunId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the run ends.")] = False,
+    *,
+    follow: Follow = False,
+    tail: Tail = None,
+    since: Since = "",
+    stderr: Stderr = False,
+    stream: Stream = "",
+    grep: Grep = "",
+    regex: Regex = "",
 ) -> None:
     """Print what one run wrote."""
-    if follow:
-        follow_run(session, run)
-        return
-    text = session.client.text(f"/v1/runs/{run}/log")
-    session.terminal.result({"text": text}, lambda: _write(text), text.splitlines())
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
+    wanted = query(tail, since, "stderr" if stderr else stream, grep, regex)
+    run_log(session, run, wanted, follow=follow)
 
 
 @verb

@@ -75,6 +75,7 @@ async def delete_job(platform: Platform, _request: web.Request, match: Match) ->
     jobs = platform.continuous if kind is JobKind.CONTINUOUS else platform.triggered
     await jobs.forget(job)
     await asyncio.to_thread(shutil.rmtree, platform.folders.data(job), ignore_errors=True)
+    await asyncio.to_thread(platform.logs.forget, job)
     return web.Response()
 
 

@@ -10,27 +10,27 @@ from aiohttp import web
 
 from gateway.job_facts import continuous_status, start_and_see
 from gateway.native.debug import debug_shape
+from gateway.native.log_answer import answer_log
+from gateway.native.log_follow import Source
+from gateway.native.log_query import LOG_MEDIA, LOG_PARAMS, resume_mark
 from gateway.native.problems import known_problems, problem_shape, problems_of
 from gateway.native.route import (
-    Param,
     Route,
     answer,
-    flag,
-    integer,
     iso,
     member,
     read_object,
     text_field,
 )
-from gateway.native.runs import run_shape, text_file
+from gateway.native.runs import ended, run_shape
 from gateway.native.schedules import next_times
-from gateway.native.streams import stream_file
 from gateway.platform import Platform
 from gateway.sandbox_facts import job_sandbox, resource_limits
 from scheduler.functions import Job, JobKind, Problem, key
-from scheduler.job_log import tail_offset
+from scheduler.run import Run
 
-MAX_LOG_LINES = 100_000
+#: Lines from the end, unless the query says otherwise.
+LOG_LINES = 200
 
 
 async def job_shape(platform: Platform, job: Job, problems: list[Problem]) -> dict[str, Any]:
@@ -92,20 +92,43 @@ async def run_job(platform: Platform, request: web.Request) -> web.Response:
 
 
 async def job_logs(platform: Platform, request: web.Request) -> web.StreamResponse:
-    """Answer GET /v1/jobs/{kind}/{name}/logs: the log, or that of the latest run."""
+    """Answer GET /v1/jobs/{kind}/{name}/log: the log, or that of the latest run and the next."""
     job = _job(platform, request)
-    lines = integer(request, "tail", default=200, low=0, high=MAX_LOG_LINES)
-    path = platform.folders.job_log(job)
-    if job.kind is JobKind.TRIGGERED:
-        latest = await platform.triggered.latest(job)
-        if latest is None:
-            path = platform.folders.scheduler_log(job)
-        else:
-            path = platform.folders.output_log(job, latest.public_id)
-    start = tail_offset(path, lines)
-    if not flag(request, "follow"):
-        return text_file(path, start)
-    return await stream_file(request, path, start=start)
+    if job.kind is JobKind.CONTINUOUS:
+        source = Source(reader=platform.logs.read_continuous(job))
+    else:
+        source = await _latest_run(platform, request, job)
+    return await answer_log(request, source, default_tail=LOG_LINES)
+
+
+async def _latest_run(platform: Platform, request: web.Request, job: Job) -> Source:
+    """Return the run that a client followed last, else the latest one, else the schedule's log."""
+    seen = resume_mark(request)
+    run = await platform.triggered.find(job, seen[0]) if seen and seen[0] else None
+    run = run or await platform.triggered.latest(job)
+    if run is not None:
+        return _source_of(platform, job, run)
+    return Source(
+        reader=platform.logs.read_schedule(job),
+        ended=lambda: platform.triggered.active(job) is not None,
+        following=lambda: _run_after(platform, job, ""),
+    )
+
+
+def _source_of(platform: Platform, job: Job, run: Run) -> Source:
+    return Source(
+        reader=platform.logs.read_run(run, run.public_id),
+        run_id=run.public_id,
+        ended=ended(platform, run),
+        following=lambda: _run_after(platform, job, run.public_id),
+    )
+
+
+async def _run_after(platform: Platform, job: Job, run_id: str) -> Source | None:
+    """Return the run that began next, of those that are still known."""
+    later = [run for run in await platform.triggered.history(job) if run.public_id > run_id]
+    oldest = min(later, key=lambda run: run.public_id, default=None)
+    return _source_of(platform, job, oldest) if oldest else None
 
 
 def _job(platform: Platform, request: web.Request) -> Job:
@@ -191,15 +214,15 @@ ROUTES = (
     _continuous_route("start", "Start", _switch(start_and_see)),
     _continuous_route("stop", "Stop", _switch(_stop)),
     _continuous_route("restart", "Restart", _switch(_restart)),
-    Route(
-        method="GET",
-        path="/v1/jobs/{kind}/{name}/logs",
-        call=job_logs,
-        summary="The log of a continuous job, or of the latest run of a triggered one",
-        query=(
-            Param("tail", {"type": "integer", "minimum": 0, "maximum": MAX_LOG_LINES}, "200"),
-            Param("follow", {"type": "boolean"}, "an event stream; ids are byte offsets"),
-        ),
-        media=("text/plain", "text/event-stream"),
+    *(
+        Route(
+            method="GET",
+            path=f"/v1/jobs/{{kind}}/{{name}}/{word}",
+            call=job_logs,
+            summary="The log of a continuous job, or of the latest run of a triggered one",
+            query=LOG_PARAMS,
+            media=LOG_MEDIA,
+        )
+        for word in ("log", "logs")
     ),
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
 
 from gateway.native.functions import log_line_shape
+from gateway.native.log_answer import answer_log
+from gateway.native.log_follow import Source
+from gateway.native.log_query import LOG_MEDIA, LOG_PARAMS, LogQuery
 from gateway.native.route import (
     MAX_PAGE,
     Param,
@@ -16,19 +18,16 @@ from gateway.native.route import (
     answer,
     choice,
     cursor,
-    flag,
     instant,
     integer,
     iso,
 )
-from gateway.native.streams import stream_file, stream_values
+from gateway.native.streams import stream_values
 from gateway.platform import Platform
 from scheduler.errors import BadRequestError, ConflictError, NotFoundError
 from scheduler.function_logs import LogLine
 from scheduler.functions import JobKind
-from scheduler.job_folders import JobFolders
 from scheduler.run import Run, RunKind, RunState, is_final
-from scheduler.shared_file import shared_opener
 from scheduler.store.port import RunFilter
 
 #: Lines of a function's recent log that are searched for those of one invocation.
@@ -81,13 +80,14 @@ async def get_run(platform: Platform, request: web.Request) -> web.Response:
 async def run_log(platform: Platform, request: web.Request) -> web.StreamResponse:
     """Answer GET /v1/runs/{id}/log: text, or an event stream that ends with the run."""
     run = await _run(platform, request)
-    follow = flag(request, "follow")
     if run.kind is RunKind.FUNCTION:
-        return await _invocation_log(platform, request, run, follow=follow)
-    path = log_path(platform.folders, run)
-    if not follow:
-        return text_file(path)
-    return await stream_file(request, path, start=0, ended=_ended(platform, run))
+        return await _invocation_log(platform, request, run)
+    if run.kind is RunKind.CONTINUOUS:
+        source = Source(reader=platform.logs.read_continuous(run), ended=ended(platform, run))
+    else:
+        reader = platform.logs.read_run(run, run.public_id)
+        source = Source(reader=reader, ended=ended(platform, run))
+    return await answer_log(request, source)
 
 
 async def cancel_run(platform: Platform, request: web.Request) -> web.Response:
@@ -105,28 +105,6 @@ async def cancel_run(platform: Platform, request: web.Request) -> web.Response:
     return answer(run_shape(await platform.store.get_run(run.id) or run))
 
 
-def log_path(folders: JobFolders, run: Run) -> Path:
-    """Return the file that holds what a job's run wrote."""
-    # The run says which job: its definition may be gone while its logs are still there.
-    if run.kind is RunKind.TRIGGERED:
-        return folders.output_log(run, run.public_id)
-    return folders.job_log(run)
-
-
-def text_file(path: Path, start: int = 0) -> web.Response:
-    """Return a log from an offset on; one that was never written is an empty text."""
-    try:
-        with open(path, "rb", opener=shared_opener) as file:
-            file.seek(start)
-            body = file.read()
-    except FileNotFoundError:
-        body = b""
-    return web.Response(
-        body=body,
-        headers={"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"},
-    )
-
-
 async def _run(platform: Platform, request: web.Request) -> Run:
     text = request.match_info["id"]
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
@@ -140,41 +118,55 @@ async def _run(platform: Platform, request: web.Request) -> Run:
     return run
 
 
-def _ended(platform: Platform, run: Run) -> Any:
+def ended(platform: Platform, run: Run) -> Callable[[], bool] | None:
     """Return a check that costs no store call: whether the run is still the active one."""
     if is_final(run.state):
         return lambda: True
     if run.kind is RunKind.CONTINUOUS:
         return None
 
-    def ended() -> bool:
+    def is_over() -> bool:
         try:
             active = platform.triggered.active(platform.catalog.job(JobKind.TRIGGERED, run.name))
         except NotFoundError:
             return True
         return active is None or active.public_id != run.public_id
 
-    return ended
+    return is_over
 
 
-async def _invocation_log(
-    platform: Platform, request: web.Request, run: Run, *, follow: bool
-) -> web.StreamResponse:
+async def _invocation_log(platform: Platform, request: web.Request, run: Run) -> web.StreamResponse:
+    query = LogQuery.of(request)
+    _refuse(request, "from_line", "to_line", "regex", "since", "limit")
     logs = platform.dispatcher.logs
 
-    def earlier() -> list[LogLine]:
-        lines = logs.tail(run.name, _SEARCHED_LINES)
-        return [line for line in lines if _bare(line.invocation_id) == _bare(run.public_id)]
+    def takes(line: LogLine) -> bool:
+        is_its = _bare(line.invocation_id) == _bare(run.public_id)
+        return is_its and (query.stream in ("", line.stream)) and query.text in line.text
 
-    if follow and not is_final(run.state):
-        later = _of(logs.subscribe(run.name), run.public_id)
+    def earlier() -> list[LogLine]:
+        lines = [line for line in logs.tail(run.name, _SEARCHED_LINES) if takes(line)]
+        return lines if query.tail is None else lines[max(0, len(lines) - query.tail) :]
+
+    if query.follow and not is_final(run.state):
+        later = _those(logs.subscribe(run.name), takes)
         return await stream_values(request, earlier, later, log_line_shape)
     return web.Response(text="".join(f"{line.text}\n" for line in earlier()))
 
 
-async def _of(lines: AsyncIterator[LogLine], invocation_id: str) -> AsyncIterator[LogLine]:
+def _refuse(request: web.Request, *names: str) -> None:
+    for name in names:
+        if name in request.query:
+            raise BadRequestError(
+                f"query parameter {name!r}: not for calls of functions, only for runs of jobs"
+            )
+
+
+async def _those(
+    lines: AsyncIterator[LogLine], takes: Callable[[LogLine], bool]
+) -> AsyncIterator[LogLine]:
     async for line in lines:
-        if _bare(line.invocation_id) == _bare(invocation_id):
+        if takes(line):
             yield line
 
 
@@ -210,8 +202,8 @@ ROUTES = (
         path="/v1/runs/{id}/log",
         call=run_log,
         summary="What a run wrote",
-        query=(Param("follow", {"type": "boolean"}, "an event stream until the run ends"),),
-        media=("text/plain", "text/event-stream"),
+        query=LOG_PARAMS,
+        media=LOG_MEDIA,
     ),
     Route(
         method="POST",

@@ -1,30 +1,22 @@
-"""Server-sent events: lines of a growing file, or values as they come.
+"""Server-sent events: what one is on the wire, and a stream of values as they come.
 
-An event's id is where the next one starts, so that a client that comes back with `Last-Event-ID`
-misses nothing and sees nothing twice. It must not know what the lines mean.
+It must not know what the values mean. Logs of jobs are followed in `log_follow.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from aiohttp import web
-
-from gateway.native.growing_file import GrowingFile
-from scheduler.errors import BadRequestError
 
 T = TypeVar("T")
 
 #: A comment goes out after so much silence: proxies cut quiet connections, and writing is how a
 #: gone client is noticed.
 HEARTBEAT_S = 15.0
-#: How often a growing file is looked at. Several processes write it, so no event of ours tells.
-LOOK_S = 0.2
 #: Values that wait for a slow reader; then the source is held back.
 _MAX_WAITING = 1000
 _STOP_LOOK_S = 0.5
@@ -51,44 +43,6 @@ async def open_stream(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers=_HEADERS)
     await response.prepare(request)
     await response.write(b"retry: 2000\n\n")
-    return response
-
-
-async def stream_file(
-    request: web.Request,
-    path: Path,
-    *,
-    start: int,
-    ended: Callable[[], bool] | None = None,
-    look_s: float = LOOK_S,
-) -> web.StreamResponse:
-    """Send the lines of a file from an offset on, and follow it.
-
-    Args:
-        request: its Last-Event-ID header beats `start`.
-        path: may not exist yet, and may be replaced by a new file.
-        start: byte offset for a client that is new.
-        ended: tells that nothing more will be written; None follows until the client leaves.
-        look_s: how often the file is looked at.
-    """
-    source = GrowingFile(path, resume_offset(request, start))
-    response = await open_stream(request)
-    silent_s = 0.0
-    # A client that is gone is the usual end of such a stream, not a failure.
-    with contextlib.closing(source), contextlib.suppress(ConnectionResetError):
-        while not request.app[STOPPING].is_set():
-            # Asked before reading: what was written before the end is then surely in the file.
-            over = ended() if ended else False
-            lines = source.read_lines(whole=over)
-            for line in lines:
-                await response.write(event(line.text, mark=str(line.end)))
-            if lines:
-                silent_s = 0.0
-            elif over:
-                await response.write(event("", name="end", mark=str(source.offset)))
-                break
-            else:
-                silent_s = await _pause(request, response, silent_s, look_s)
     return response
 
 
@@ -155,25 +109,6 @@ async def _send_queued(
         data = sender.event(value)
         if data:
             await response.write(data)
-
-
-def resume_offset(request: web.Request, start: int) -> int:
-    """Return where a stream goes on: the client's last event, else `start`."""
-    text = request.headers.get("Last-Event-ID", "").strip()
-    if not text:
-        return start
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise BadRequestError(f"header Last-Event-ID: {text!r} is no byte offset of this stream")
-    return int(text)
-
-
-async def _pause(
-    request: web.Request, response: web.StreamResponse, silent_s: float, look_s: float
-) -> float:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(look_s):
-            await request.app[STOPPING].wait()
-    return await _heartbeat(response, silent_s + look_s)
 
 
 async def _heartbeat(response: web.StreamResponse, silent_s: float) -> float:

@@ -385,15 +385,45 @@ class TestLogs:
     def test_a_job_s_text(self, fake, taak):
         """The log as it is; the job's kind is found by asking."""
         fake.answer("GET /v1/jobs/triggered/report", REPORT)
-        fake.answer("GET /v1/jobs/triggered/report/logs", b"one\ntwo\n")
+        fake.answer("GET /v1/jobs/triggered/report/log", b"one\ntwo\n")
         assert taak("logs", "report").out == "one\ntwo\n"
+
+    def test_what_is_wanted_of_a_log(self, fake, taak):
+        """Streams, texts and times go into the query; a run is asked by its number."""
+        fake.answer("GET /v1/jobs/triggered/report", REPORT)
+        fake.answer("GET /v1/jobs/triggered/report/log", b"one\n")
+        fake.answer("GET /v1/runs/7/log", b"two\n")
+        assert taak("logs", "report", "--stderr", "--grep", "a b", "--tail", "3").out == "one\n"
+        assert fake.asked()[-1].endswith("log?stream=stderr&q=a+b&tail=3")
+        assert taak("logs", "report", "--run", "7", "--regex", "x$").out == "two\n"
+        assert fake.asked()[-1] == "GET /v1/runs/7/log?regex=x%24"
+        taak("runs", "log", "7", "--since", "2026-01-02T03:04:05Z", "--stream", "system")
+        assert fake.asked()[-1] == (
+            "GET /v1/runs/7/log?since=2026-01-02T03%3A04%3A05Z&stream=system"
+        )
+        taak("logs", "report", "--since", "2h")
+        assert "since=20" in fake.asked()[-1]
+        assert "tail" not in fake.asked()[-1]
+
+    def test_a_log_as_json(self, fake, taak):
+        """One list of lines with their facts, also if there are none."""
+        fake.answer("GET /v1/runs/7/log", b'{"seq": 1}\n{"seq": 2}\n')
+        assert taak("runs", "log", "7", "--json").json() == [{"seq": 1}, {"seq": 2}]
+        assert fake.asked()[-1] == "GET /v1/runs/7/log?format=json"
+        fake.answer("GET /v1/runs/8/log", b"")
+        assert taak("runs", "log", "8", "--json").json() == []
+
+    def test_a_function_s_lines_are_not_searched(self, fake, taak):
+        """What does nothing is refused rather than ignored."""
+        fake.answer("GET /v1/functions/hello", HELLO)
+        assert taak("logs", "hello", "--grep", "x").code == ExitCode.USAGE
 
     def test_following_ends_with_the_stream(self, fake, taak):
         """An `end` event ends the command; comments and ids are not shown."""
         fake.answer("GET /v1/jobs/continuous/beat", {"name": "beat"})
         stream = b": hello\nid: 4\ndata: one\n\nid: 9\ndata: two\ndata: three\n\n"
         stream += b"data: \n\nevent: end\n\n"
-        fake.answer("GET /v1/jobs/continuous/beat/logs", stream)
+        fake.answer("GET /v1/jobs/continuous/beat/log", stream)
         assert taak("logs", "beat", "-f").out == "one\ntwo\nthree\n\n"
 
     def test_following_survives_a_restart(self):

@@ -116,7 +116,7 @@ async def test_log_of_an_invocation(platform):
 
 
 async def test_followed_log_ends_with_the_run(platform):
-    """The stream of an ended run is its log and an event `end`; ids are byte offsets."""
+    """The stream of an ended run is its log and an event `end`; ids are line numbers."""
     run = platform.store.runs[0]
     log = platform.folders.output_log(run, run.public_id)
     log.parent.mkdir(parents=True)
@@ -125,10 +125,10 @@ async def test_followed_log_ends_with_the_run(platform):
         body = await (await client.get("/v1/runs/1/log?follow=1")).text()
     assert body.split("\n\n") == [
         "retry: 2000",
-        "id: 5\ndata: one",
-        "id: 9\ndata: two",
-        "id: 15\ndata: no end",
-        "id: 15\nevent: end\ndata: ",
+        "id: 0\ndata: one",
+        "id: 1\ndata: two",
+        "id: 2\ndata: no end",
+        "id: 2\nevent: end\ndata: ",
         "",
     ]
 
@@ -141,7 +141,7 @@ async def test_stream_resumes_behind_the_last_event(platform):
     log.write_bytes(b"one\ntwo\n")
     async with management(platform) as client:
         path = "/v1/runs/1/log?follow=1"
-        body = await (await client.get(path, headers={"Last-Event-ID": "4"})).text()
+        body = await (await client.get(path, headers={"Last-Event-ID": "0"})).text()
         assert "data: two" in body
         assert "data: one" not in body
         assert (await client.get(path, headers={"Last-Event-ID": "x"})).status == 400

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from job_fakes import START, lines
 
 from sandbox.output import Stream
-from scheduler import job_log, job_output
-from scheduler.job_log import Level, LogFile, tail, tail_offset
+from scheduler import job_log, log_overflow
+from scheduler.job_log import LogFile
 from scheduler.job_output import LINE_CHARACTERS, JobOutput
+from scheduler.journal import Journal
+from scheduler.log_line import Level
+from scheduler.log_reader import LogReader
+from scheduler.log_writer import SegmentWriter
+
+
+def journal(folder: Path, limit_bytes: int | None = None) -> Journal:
+    """Return a log that stands still in time."""
+    file = LogFile(folder / "log.txt", instance="a1b2c3d4", now=lambda: START)
+    writer = SegmentWriter(folder / "segments", limit_bytes=1 << 20)
+    return Journal(file, writer, instance="a1b2c3d4", now=lambda: START, limit_bytes=limit_bytes)
 
 
 @pytest.fixture
-def log(tmp_path) -> LogFile:
-    """Return a log that stands still in time."""
-    return LogFile(tmp_path / "log.txt", instance="a1b2c3d4", now=lambda: START)
+def log(tmp_path) -> Journal:
+    """Return a log without limit."""
+    return journal(tmp_path)
 
 
-def written(log: LogFile, *chunks: bytes, stream: Stream = Stream.STDOUT, **options) -> list[str]:
+def written(log: Journal, *chunks: bytes, stream: Stream = Stream.STDOUT) -> list[str]:
     """Return the lines that these chunks of output become."""
-    output = JobOutput(log, **options)
+    output = JobOutput(log)
     for chunk in chunks:
         output.write(stream, chunk)
     output.close()
-    return [line.partition("] ")[2] for line in lines(log.path)]
+    return [line.partition("] ")[2] for line in lines(log.file.path)]
+
+
+def kept(log: Journal, folder: Path) -> list[str]:
+    """Return the lines of the segments."""
+    reader = LogReader(folder / "segments", log.file.path)
+    return [line.text for piece in reader.pieces(reader.first()) for line in piece.lines()]
 
 
 class TestLines:
@@ -38,7 +56,7 @@ class TestLines:
         log.warning("careful")
         log.error("bad")
         head = b"[01/05/2026 10:00:00 > a1b2c3: "
-        assert log.path.read_bytes() == (
+        assert log.file.path.read_bytes() == (
             head + b"INFO] hello\r\n" + head + b"ERR ] oh\r\n"
             + head + b"SYS INFO] Status changed to Running\r\n"
             + head + b"SYS WARN] careful\r\n" + head + b"SYS ERR ] bad\r\n"
@@ -58,9 +76,9 @@ class TestLines:
         text = "größe €\r\nzwei\rdrei\n\r\nüü".encode()
         expected = ["größe €", "zwei", "drei", "", "üü"]
         for cut in range(len(text) + 1):
-            log.path.unlink(missing_ok=True)
+            log.file.path.unlink(missing_ok=True)
             assert written(log, text[:cut], text[cut:]) == expected, cut
-        log.path.unlink()
+        log.file.path.unlink()
         assert written(log, *(bytes([byte]) for byte in text)) == expected
 
     def test_bytes_that_are_no_text_are_replaced(self, log):
@@ -79,55 +97,79 @@ class TestLines:
         output.write(Stream.STDOUT, b"out")
         output.write(Stream.STDERR, b"err\n")
         output.write(Stream.STDOUT, b"put\n")
-        assert lines(log.path) == ["ERR ] err", "INFO] output"]
+        assert lines(log.file.path) == ["ERR ] err", "INFO] output"]
 
     def test_several_lines_of_a_message_each_get_a_head(self, log):
         """A message of the platform cannot break the format."""
         log.error("one\ntwo")
-        assert lines(log.path) == ["SYS ERR ] one", "SYS ERR ] two"]
+        assert lines(log.file.path) == ["SYS ERR ] one", "SYS ERR ] two"]
 
 
 class TestLimit:
-    def test_beyond_the_limit_only_the_end_is_kept(self, log, monkeypatch):
-        """webjobs.md 4.9: head and tail, with how much was left out between them."""
-        monkeypatch.setattr(job_output, "TAIL_BYTES", 12)
-        chunks = (b"12345\n", b"6789\n", b"x" * 100, b"y\n", b"last\n", b"words")
-        *kept, marker, last, words = written(log, *chunks, limit_bytes=9)
-        assert kept == ["12345", "678"]
-        assert marker.startswith("Output was truncated: 102 bytes beyond the limit of 9 bytes")
+    def test_beyond_the_limit_only_the_end_is_kept(self, tmp_path, monkeypatch):
+        """webjobs.md 4.9: head and tail in Kudu's file, with how much is missing between them."""
+        monkeypatch.setattr(log_overflow, "TAIL_BYTES", 120)
+        log = journal(tmp_path, limit_bytes=110)
+        chunks = (b"12345\n", b"6789\n", b"x" * 100 + b"\n", b"y\n", b"last\n", b"words")
+        *head, marker, last, words = written(log, *chunks)
+        assert head == ["12345", "6789"]
+        assert marker.startswith("Output was truncated: 2 lines (101 bytes) beyond the limit")
         assert (last, words) == ("last", "words")
+        assert kept(log, tmp_path) == ["12345", "6789", "x" * 100, "y", "last", "words"]
 
-    def test_an_end_that_is_kept_whole_leaves_no_gap(self, log):
-        """A few bytes over the limit are simply there."""
-        assert written(log, b"12345\n", b"67\xc3", b"\xa489\n", limit_bytes=9) == [
-            "12345",
-            "67\xe489",
-        ]
+    def test_an_end_that_is_kept_whole_leaves_no_gap(self, tmp_path):
+        """A few lines over the limit are simply there."""
+        log = journal(tmp_path, limit_bytes=60)
+        assert written(log, b"12345\n67\n", b"\xc3", b"\xa489\n") == ["12345", "67", "\xe489"]
 
-    def test_of_both_streams_the_end_is_kept_in_order(self, log, monkeypatch):
+    def test_of_both_streams_the_end_is_kept_in_order(self, tmp_path, monkeypatch):
         """The trace of a crash is at the end of stderr, whoever flooded stdout."""
-        monkeypatch.setattr(job_output, "TAIL_BYTES", 20)
-        output = JobOutput(log, limit_bytes=0)
+        monkeypatch.setattr(log_overflow, "TAIL_BYTES", 110)
+        log = journal(tmp_path, limit_bytes=0)
+        output = JobOutput(log)
         for number in range(9):
             output.write(Stream.STDOUT, b"%d234567\n" % number)
         output.write(Stream.STDERR, b"boom\n")
         output.close()
-        assert lines(log.path)[1:] == ["INFO] 8234567", "ERR ] boom"]
+        assert lines(log.file.path)[1:] == ["INFO] 8234567", "ERR ] boom"]
 
-    def test_the_platforms_lines_have_no_limit(self, log):
+    def test_the_platforms_lines_have_no_limit(self, tmp_path):
         """How the run ended is always told."""
-        written(log, b"x" * 100, limit_bytes=1)
+        log = journal(tmp_path, limit_bytes=1)
+        written(log, b"x" * 100)
         log.error("Job failed due to exit code 1")
-        assert lines(log.path)[-1] == "SYS ERR ] Job failed due to exit code 1"
+        assert lines(log.file.path)[-1] == "SYS ERR ] Job failed due to exit code 1"
 
     def test_output_notes_when_it_came(self, log):
         """The idle rule needs the time of the last output, kept or not."""
         times = iter([1.0, 2.0, 3.0])
-        output = JobOutput(log, limit_bytes=1, monotonic=lambda: next(times))
+        output = JobOutput(log, monotonic=lambda: next(times))
         output.write(Stream.STDOUT, b"xxx")
         assert output.last_write == 2.0
         output.write(Stream.STDERR, b"y")
         assert output.last_write == 3.0
+
+
+class TestContinuedLines:
+    def test_a_line_in_pieces_says_so(self, log, tmp_path):
+        """The pieces of one line can be put together again, and its end is no line of its own."""
+        output = JobOutput(log)
+        for chunk in (b"x" * 70_000, b"y" * 70_000, b"tail\nnext\n"):
+            output.write(Stream.STDOUT, chunk)
+        output.close()
+        reader = LogReader(tmp_path / "segments", log.file.path)
+        found = [line for piece in reader.pieces(reader.first()) for line in piece.lines()]
+        assert [(len(line.text), line.continued) for line in found] == [
+            (70_000, False), (70_000, True), (4, True), (4, False)
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+    def test_an_end_right_behind_a_piece_is_no_line(self, log, tmp_path, end):
+        """What was cut at its very end is whole."""
+        assert [len(text) for text in written(log, b"x" * 70_000, end, b"next\n")] == [70_000, 4]
+        reader = LogReader(tmp_path / "segments", log.file.path)
+        found = [line for piece in reader.pieces(reader.first()) for line in piece.lines()]
+        assert [line.continued for line in found] == [False, False]
 
 
 class TestFile:
@@ -144,22 +186,22 @@ class TestFile:
             thread.start()
         for thread in threads:
             thread.join()
-        found = lines(log.path)
+        found = lines(log.file.path)
         assert len(found) == 200
         assert set(found) == {f"INFO] {str(n) * 3}" for n in range(4)}
 
     def test_a_folder_that_was_removed_is_made_again(self, log, tmp_path):
         """Deleting a job's data does not silence its log."""
         gone = LogFile(tmp_path / "data" / "log.txt", instance="i", now=lambda: START)
-        gone.info("hello")
+        gone.append(Level.SYS_INFO, ["hello"])
         assert lines(gone.path) == ["SYS INFO] hello"]
 
     def test_a_full_disk_loses_lines_and_nothing_else(self, tmp_path, caplog):
         """Writing never raises; the loss is told once."""
         (tmp_path / "log.txt").mkdir()
         broken = LogFile(tmp_path / "log.txt", instance="i", now=lambda: START)
-        broken.info("a")
-        broken.info("b")
+        broken.append(Level.SYS_INFO, ["a"])
+        broken.append(Level.SYS_INFO, ["b"])
         assert caplog.records[0].message.startswith("log lines are lost")
         assert len(caplog.records) == 1
 
@@ -172,34 +214,3 @@ class TestFile:
             full.append(Level.SYS_INFO, [f"line {number} {'x' * 30}"])
         assert [line[10:16] for line in lines(previous)] == ["line 0", "line 1"]
         assert [line[10:16] for line in lines(full.path)] == ["line 2", "line 3"]
-
-
-class TestTail:
-    @pytest.mark.parametrize("count", [1, 2, 3, 10])
-    def test_the_last_lines(self, tmp_path, count):
-        """With or without a line end after the last one."""
-        path = tmp_path / "log"
-        for text in ("a\r\nb\r\nc\r\n", "a\nb\nc"):
-            path.write_bytes(text.encode())
-            assert tail(path, count) == ["a", "b", "c"][-count:]
-
-    def test_a_large_log_is_read_from_its_end(self, tmp_path):
-        """Lines across the borders of blocks are whole."""
-        path = tmp_path / "log"
-        expected = [f"{number} {'x' * (number % 300)}" for number in range(3000)]
-        path.write_text("\n".join(expected) + "\n")
-        for count in (1, 7, 400, 2999, 3000, 9000):
-            assert tail(path, count) == expected[-count:]
-
-    def test_no_log_has_no_lines(self, tmp_path):
-        """A job that never ran is no error."""
-        assert tail(tmp_path / "log", 5) == []
-        assert tail_offset(tmp_path / "log", 5) == 0
-
-    def test_an_empty_log_and_no_lines_wanted(self, tmp_path):
-        """The borders."""
-        path = tmp_path / "log"
-        path.write_bytes(b"")
-        assert tail(path, 5) == []
-        path.write_bytes(b"a\n")
-        assert tail(path, 0) == []

@@ -10,6 +10,7 @@ import pytest
 from scheduler.functions import JobKind
 from scheduler.job_interpreter import start_command
 from scheduler.job_manifest import JobRoot, choose_script, job_roots, outer_job_roots
+from scheduler.log_limits import LogLimits
 from scheduler.manifest import read_app
 from scheduler.restart_delay import RestartDelay
 
@@ -162,6 +163,32 @@ def test_zone_and_environment_of_a_job(job):
     assert found.schedule.zone == "Europe/Amsterdam"
     assert found.environment == {"A": "job", "B": "app"}
     assert "unknown key, ignored; did you mean 'time_zone'?" in problems[0]
+
+
+def test_logs_of_the_app_and_of_a_job(job, tmp_path):
+    """The key "logs" in settings.job wins over that in host.json; total_mib is the app's."""
+    host = {"version": "2.0", "taak": {"logs": {"run_mib": 5, "total_mib": 7}}}
+    (tmp_path / "host.json").write_text(json.dumps(host))
+    own = {"taak": {"logs": {"days": 2, "total_mib": 1, "job_mib": "9"}}}
+    found, problems = job({"run.sh": "", "settings.job": own})
+    assert found.logs == LogLimits(run_mib=5, total_mib=7, days=2, job_mib=9)
+    (problem,) = problems
+    assert "taak.logs.total_mib: unknown key" in problem
+
+
+@pytest.mark.parametrize(
+    ("logs", "told"),
+    [
+        ({"run_mib": 0}, "taak.logs.run_mib: must be a number of at least 1, not 0"),
+        ({"days": 1e9}, "taak.logs.days: must be at most 100000, not 1000000000"),
+        ([], "taak.logs: must be an object"),
+    ],
+)
+def test_limits_of_logs_that_are_none(job, logs, told):
+    """A wrong limit is told, and the usual one holds."""
+    found, problems = job({"run.sh": "", "settings.job": {"taak": {"logs": logs}}})
+    assert found.logs == LogLimits()
+    assert told in problems[0]
 
 
 def test_any_name_of_a_folder_is_a_job(job):

@@ -10,8 +10,8 @@ from job_fakes import START
 
 from scheduler.functions import JobKind
 from scheduler.job_folders import JobFolders
-from scheduler.job_log import Level
 from scheduler.job_logs import JobLogs
+from scheduler.log_line import Level
 from scheduler.log_stream import Batch, Dropped, LogStream, TooManyListenersError
 from scheduler.run import RunKind
 
