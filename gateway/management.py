@@ -17,6 +17,7 @@ from gateway.git.push import Pushes
 from gateway.git.repository import Repository
 from gateway.health import add_health
 from gateway.kudu.routes import kudu_entry
+from gateway.kudu.upload import TURN
 from gateway.native.log_answer import SEARCH
 from gateway.native.openapi import ROUTES, openapi_page
 from gateway.native.route import register
@@ -40,6 +41,7 @@ def management_app(platform: Platform) -> web.Application:
     app[PLATFORM] = platform
     app[STOPPING] = asyncio.Event()
     app[SEARCH] = LogSearch()
+    app[TURN] = asyncio.Lock()
     app.on_shutdown.append(_end_streams)
     add_health(app, platform.ready)
     app.router.add_get("/", front_page)

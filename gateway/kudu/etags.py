@@ -36,6 +36,12 @@ def file_etag(facts: os.stat_result) -> str:
     return f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
 
 
+def names_tag(header: str, tag: str) -> bool:
+    """Tell whether a list of tags, as If-Match and If-None-Match have it, names this one."""
+    told = {each.strip().removeprefix("W/") for each in header.split(",")}
+    return "*" in told or tag in told
+
+
 def is_unchanged(request: web.BaseRequest, tag: str) -> bool:
     """Tell whether the client has this version: exact text of the first tag, quotes included."""
     return request.headers.get("If-None-Match", "").partition(",")[0].strip() == tag

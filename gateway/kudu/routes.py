@@ -7,7 +7,8 @@ import json
 from aiohttp import web
 
 from gateway.folded_routes import FoldedRoutes
-from gateway.kudu import deployments, upload, vfs, webjobs, zipdeploy
+from gateway.kudu import deployments, upload, vfs, webjobs, zip_folder, zipdeploy
+from gateway.kudu.messages import with_messages
 from gateway.kudu.passthrough import METHODS, passthrough
 from gateway.platform import PLATFORM
 
@@ -40,10 +41,7 @@ def _table() -> FoldedRoutes:
     for root in _KIND_ROOTS:
         for kind in ("triggered", "continuous"):
             _add_kind(routes, root, kind)
-    for root in ("/api/vfs", "/vfs"):
-        routes.add("GET HEAD", f"{root}/{{path*}}", vfs.get)
-        routes.add("PUT", f"{root}/{{path*}}", vfs.put)
-        routes.add("DELETE", f"{root}/{{path*}}", vfs.delete)
+    _add_neighbours(routes)
     _add_deployments(routes)
     return routes
 
@@ -58,6 +56,17 @@ def _add_deployments(routes: FoldedRoutes) -> None:
     routes.add("DELETE", base, deployments.delete_deployment)
     routes.add("GET", f"{base}/log", deployments.get_log)
     routes.add("GET", f"{base}/log/{{entry}}", deployments.get_log)
+
+
+def _add_neighbours(routes: FoldedRoutes) -> None:
+    """Add what is beside the jobs, where failures are told as `{"Message": …}`."""
+    for root in ("/api/vfs", "/vfs"):
+        routes.add("GET HEAD", f"{root}/{{path*}}", with_messages(vfs.get))
+        routes.add("PUT", f"{root}/{{path*}}", with_messages(vfs.put))
+        routes.add("DELETE", f"{root}/{{path*}}", with_messages(vfs.delete))
+        routes.add("GET HEAD", root, with_messages(vfs.root))
+    routes.add("GET", "/api/zip/{path*}", with_messages(zip_folder.get))
+    routes.add("PUT", "/api/zip/{path*}", with_messages(zip_folder.put))
 
 
 def _add_kind(routes: FoldedRoutes, root: str, kind: str) -> None:

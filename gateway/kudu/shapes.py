@@ -90,9 +90,19 @@ def time_span(span: timedelta) -> str:
     return f"{sign}{days}{hours:02}:{minutes:02}:{seconds:02}{fraction}"
 
 
-def run_shape(base: Base, job: Job, run: Run, *, now: datetime) -> dict[str, Any]:
-    """Return a run of a triggered job."""
+def run_shape(
+    base: Base,
+    job: Job,
+    run: Run,
+    *,
+    now: datetime,
+    has_output: bool = True,
+    has_errors: bool = False,
+) -> dict[str, Any]:
+    """Return a run of a triggered job; the address of a log that is not there is null."""
     start = run.started_at or run.created_at
+    output = base.data_file(job, f"{run.public_id}/output_log.txt")
+    errors = base.data_file(job, f"{run.public_id}/error_log.txt")
     return {
         "id": run.public_id,
         "name": run.public_id,
@@ -100,8 +110,8 @@ def run_shape(base: Base, job: Job, run: Run, *, now: datetime) -> dict[str, Any
         "start_time": date(start),
         "end_time": date(run.ended_at),
         "duration": time_span((run.ended_at or now) - start),
-        "output_url": base.data_file(job, f"{run.public_id}/output_log.txt"),
-        "error_url": None,
+        "output_url": output if has_output else None,
+        "error_url": errors if has_errors else None,
         "url": base.run(job, run.public_id),
         "job_name": job.name,
         "trigger": run.trigger,
@@ -111,16 +121,15 @@ def run_shape(base: Base, job: Job, run: Run, *, now: datetime) -> dict[str, Any
 def triggered_shape(
     base: Base,
     job: Job,
-    latest: Run | None,
+    latest: dict[str, Any] | None,
     *,
-    now: datetime,
     using_sdk: bool = False,
     has_scheduler_log: bool = True,
 ) -> dict[str, Any]:
-    """Return a triggered job."""
+    """Return a triggered job; `latest` is the shape of its newest run."""
     log = base.data_file(job, "job_scheduler.log") if has_scheduler_log else None
     return {
-        "latest_run": run_shape(base, job, latest, now=now) if latest else None,
+        "latest_run": latest,
         "history_url": f"{base.job(job)}/history",
         "scheduler_logs_url": log,
         **_job_shape(base, job, using_sdk=using_sdk),

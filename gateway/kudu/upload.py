@@ -1,82 +1,105 @@
 """PUT and DELETE of a whole job (webjobs.md 6.3).
 
 With a promise that Kudu does not give: a bad upload never destroys the old job. It is unpacked and
-looked at aside, then swapped in by renaming.
+looked at aside, then swapped in by renaming, and swapped back if the platform refuses it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import secrets
 import shutil
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aiohttp import web
 
 from gateway.folded_routes import Match
-from gateway.kudu.body import receive_file
-from gateway.kudu.webjobs import find_job, job_answer, kind_of
+from gateway.kudu import arm
+from gateway.kudu.archive import unpack
+from gateway.kudu.body import disk_refusals, receive_file
+from gateway.kudu.disposition import file_name
+from gateway.kudu.webjobs import find_job, job_answer, kind_of, put_arm_job
 from gateway.platform import Platform
+from scheduler.app_settings import lookup
 from scheduler.deployment import DeploymentState
 from scheduler.errors import BadRequestError, ConflictError, NotFoundError
-from scheduler.functions import Job, JobKind
-from scheduler.job_manifest import choose_script
+from scheduler.functions import Job, JobKind, key
+from scheduler.job_manifest import choose_script, job_roots, outer_job_roots
 
 NO_SCRIPT = "No runnable script file was found."
 NO_NAME = "Missing Content-Disposition header."
 #: A run of a job that is deleted may take so long to end; the client waits for it.
 DELETION_GRACE_S = 5.0
-MAX_UNPACKED_BYTES = 4 * 1024 * 1024 * 1024
-MAX_ENTRIES = 100_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-_FILE_NAME = re.compile(r"""filename\*?\s*=\s*(?:[\w-]+'[^']*')?("[^"]*"|[^;\s]+)""", re.IGNORECASE)
+#: Swaps follow one another: two of one job at the same time would lose each other's old files.
+TURN = web.AppKey("upload_turn", asyncio.Lock)
 
 
 async def put_job(platform: Platform, request: web.Request, match: Match) -> web.Response:
     """PUT /api/{kind}webjobs/{name}: replace the job's files; its data is kept."""
+    if arm.is_asked(request):
+        return await put_arm_job(platform, request, match)
     kind, name = kind_of(match), match["name"]
     old = _known(platform, kind, name)
     if old is None and not _NAME.fullmatch(name):
         raise BadRequestError(
             f"{name!r} is no job name: letters, digits, - and _, the first a letter or digit"
         )
-    file_name = _file_name(request)
-    with _staging(platform.home / "tmp") as stage:
+    named = file_name(request.headers.get("Content-Disposition", ""))
+    if not named:
+        raise BadRequestError(NO_NAME)
+    with _staging(platform.home / "tmp") as stage, disk_refusals(f"job {name}"):
         fresh = stage / "new"
         fresh.mkdir()
-        await _receive(request, stage, fresh, file_name)
+        await _receive(request, stage, fresh, named)
         if not _has_script(fresh):
             raise BadRequestError(NO_SCRIPT)
-        target = old.live_folder if old else _folder(platform, kind, name)
-        await asyncio.to_thread(_swap, fresh, target, stage / "old")
-        deployment = await platform.deployments.reconcile(f"upload of {kind.value} job {name}")
+        async with request.app[TURN]:
+            await _replace(platform, kind, name, stage)
     job = find_job(platform, kind, name)
-    if job is None or deployment.state is DeploymentState.REFUSED:
-        problems = "; ".join(str(problem) for problem in deployment.problems)
-        raise ConflictError(f"the files are in place, but the deployment was refused: {problems}")
+    if job is None:
+        raise ConflictError(f"the files of {name} are in place, and another job hides them")
     return await job_answer(platform, request, job)
 
 
-async def delete_job(platform: Platform, _request: web.Request, match: Match) -> web.Response:
+async def delete_job(platform: Platform, request: web.Request, match: Match) -> web.Response:
     """DELETE /api/{kind}webjobs/{name}: files and data go; 200 also when there is no such job."""
     kind, name = kind_of(match), match["name"]
     job = _known(platform, kind, name)
     if job is None:
         return web.Response()
     await _stop(platform, job)  # first: a process must not see its files vanish
-    with _staging(platform.home / "tmp") as stage:
-        await asyncio.to_thread(_move, job.live_folder, stage / "old")
-        await platform.deployments.reconcile(f"deletion of {kind.value} job {name}")
+    with _staging(platform.home / "tmp") as stage, disk_refusals(f"job {name}"):
+        async with request.app[TURN]:
+            # A job of the same name that was hidden by this one is not to come to light.
+            for number, folder in enumerate([job.live_folder, *_folders(platform, kind, name)]):
+                await asyncio.to_thread(_move, folder, stage / f"old{number}")
+            await platform.deployments.reconcile(f"deletion of {kind.value} job {name}")
     jobs = platform.continuous if kind is JobKind.CONTINUOUS else platform.triggered
     await jobs.forget(job)
     await asyncio.to_thread(shutil.rmtree, platform.folders.data(job), ignore_errors=True)
     await asyncio.to_thread(platform.logs.forget, job)
     return web.Response()
+
+
+async def _replace(platform: Platform, kind: JobKind, name: str, stage: Path) -> None:
+    """Swap the new files in and deploy them; what is refused is swapped out again."""
+    old = _known(platform, kind, name)
+    target = old.live_folder if old else _new_folder(platform, kind, name)
+    await asyncio.to_thread(_swap, stage / "new", target, stage / "old")
+    told = f"upload of {kind.value} job {name}"
+    deployment = await platform.deployments.reconcile(told)
+    if deployment.state is not DeploymentState.REFUSED:
+        return
+    await asyncio.to_thread(_swap_back, stage / "old", target, stage / "refused")
+    await platform.deployments.reconcile(f"{told}, taken back")
+    problems = "; ".join(str(problem) for problem in deployment.problems)
+    raise ConflictError(f"the deployment was refused, the old files are back: {problems}")
 
 
 async def _stop(platform: Platform, job: Job) -> None:
@@ -101,63 +124,39 @@ def _known(platform: Platform, kind: JobKind, name: str) -> Job | None:
         return None
 
 
-def _folder(platform: Platform, kind: JobKind, name: str) -> Path:
-    return platform.site / "App_Data" / "jobs" / kind.value / name
+def _new_folder(platform: Platform, kind: JobKind, name: str) -> Path:
+    """Return where a job that is new goes: the primary root, or the second if that is closed."""
+    settings = platform.catalog.definition.host.settings
+    primary, *others = _roots(platform)
+    packaged = lookup(settings, "WEBSITE_RUN_FROM_PACKAGE") or ""
+    closed = packaged.strip() not in {"", "0"} or not os.access(platform.site, os.W_OK)
+    return (others[-1] if closed else primary) / kind.value / name
 
 
-def _file_name(request: web.BaseRequest) -> str:
-    """Return the last part of the name in Content-Disposition; any disposition type will do."""
-    found = _FILE_NAME.search(request.headers.get("Content-Disposition", ""))
-    name = found[1].strip('"').replace("\\", "/").rpartition("/")[2] if found else ""
-    if name in {"", ".", ".."} or "\0" in name:
-        raise BadRequestError(NO_NAME)
-    return name
+def _roots(platform: Platform) -> list[Path]:
+    """Return the folders that hold jobs, the primary one first, HOME/site/jobs last."""
+    settings = platform.catalog.definition.host.settings
+    inside = [root.live for root in job_roots(platform.site, settings)]
+    outside = [root.live for root in outer_job_roots(platform.site, platform.home, settings)]
+    return [*outside[:-1], *inside, outside[-1]]
 
 
-async def _receive(request: web.Request, stage: Path, fresh: Path, file_name: str) -> None:
+def _folders(platform: Platform, kind: JobKind, name: str) -> Iterator[Path]:
+    """Yield every folder that holds a job of the name, in any root and any case."""
+    for root in _roots(platform):
+        with contextlib.suppress(OSError):
+            for entry in sorted((root / kind.value).iterdir()):
+                if key(entry.name) == key(name) and entry.is_dir():
+                    yield entry
+
+
+async def _receive(request: web.Request, stage: Path, fresh: Path, named: str) -> None:
     if request.content_type.lower() != "application/zip":
-        await receive_file(request, fresh / file_name, scratch=stage)
+        await receive_file(request, fresh / named, scratch=stage)
         return
     archive = stage / "upload.zip"
     await receive_file(request, archive, scratch=stage)
-    await asyncio.to_thread(_unpack, archive, fresh)
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as source:
-            entries = source.infolist()
-            _check(entries)
-            for entry in entries:
-                _unpack_entry(source, entry, folder)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise BadRequestError(f"the upload is no zip archive that can be read: {error}") from error
-
-
-def _check(entries: list[zipfile.ZipInfo]) -> None:
-    size = sum(entry.file_size for entry in entries)
-    if len(entries) > MAX_ENTRIES or size > MAX_UNPACKED_BYTES:
-        raise BadRequestError(
-            f"the archive holds {len(entries)} entries of {size} bytes; the most is"
-            f" {MAX_ENTRIES} entries of {MAX_UNPACKED_BYTES} bytes"
-        )
-    for entry in entries:
-        parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
-        if ".." in parts or (parts and parts[0] == "/"):
-            raise BadRequestError(f"the archive's entry {entry.filename!r} leads out of the job")
-
-
-def _unpack_entry(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    target = folder / entry.filename.replace("\\", "/")
-    if entry.is_dir() or entry.filename.endswith("\\"):
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open(entry) as packed, target.open("wb") as file:
-        shutil.copyfileobj(packed, file)
-    mode = entry.external_attr >> 16 & 0o777
-    if mode & 0o111:
-        target.chmod(mode | 0o600)
+    await asyncio.to_thread(unpack, archive, fresh)
 
 
 def _has_script(folder: Path) -> bool:
@@ -194,7 +193,13 @@ def _swap(fresh: Path, target: Path, aside: Path) -> None:
         raise
 
 
+def _swap_back(aside: Path, target: Path, refused: Path) -> None:
+    """Undo a swap; without an old folder there is none again."""
+    _move(target, refused)
+    _move(aside, target)
+
+
 def _move(source: Path, target: Path) -> None:
-    """Rename; over file systems, copy and remove."""
+    """Rename; over file systems, copy and remove. What is not there stays so."""
     with contextlib.suppress(FileNotFoundError):
         shutil.move(source, target)

@@ -1,13 +1,8 @@
-"""/api/vfs and /vfs: files below HOME, `site/wwwroot` being the site (webjobs.md 6.7).
-
-Reads and writes single files. What the platform owns is not shown: its keys are no file among
-others, and a store that is written while it is read is no copy.
-"""
+"""/api/vfs and /vfs: reading and writing single files below HOME (webjobs.md 6.7)."""
 
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,108 +14,111 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.folded_routes import Match
-from gateway.kudu.body import receive_file
-from gateway.kudu.etags import file_etag, is_unchanged
+from gateway.kudu.body import disk_refusals, receive_file
+from gateway.kudu.etags import file_etag, names_tag
+from gateway.kudu.file_answer import file_answer, media_type
+from gateway.kudu.messages import message
+from gateway.kudu.places import locate, names_in, open_inside, parts_of
 from gateway.kudu.shapes import Base, to_json
 from gateway.platform import Platform
-from scheduler.errors import BadRequestError, ConflictError, NotFoundError
+from scheduler.errors import ConflictError
 
-WEB_ROOT = ("site", "wwwroot")
-#: Below HOME, what this interface does not touch.
-_PRIVATE = (("data", "secrets"), ("releases",), ("tmp",))
-_PRIVATE_FILES = ("taak.db", "taak.lock", "run.json")
+_FOLDER = "inode/directory"
+
+
+class _StaleError(Exception):
+    """The file is not what the client's If-Match says."""
 
 
 async def get(platform: Platform, request: web.Request, match: Match) -> web.StreamResponse:
     """GET or HEAD a file, or the entries of a directory."""
-    path = locate(platform, match["path"])
+    relative = match["path"]
+    path = locate(platform, relative)
     if path.is_dir():
-        if match["path"] and not match["path"].endswith("/"):
-            # Kudu sends a client that left the slash out to the directory's own address.
-            target = f"{request.path}/" + (f"?{request.query_string}" if request.query else "")
-            return web.Response(status=307, headers={"Location": quote(target, safe="/?=&%")})
-        entries = await asyncio.to_thread(_entries, platform, request, match["path"], path)
+        if relative and not relative.endswith("/"):
+            return to_folder(request)
+        entries = await asyncio.to_thread(_entries, platform, request, relative, path)
         return web.Response(text=to_json(entries), content_type="application/json")
-    if match["path"].endswith("/") or not path.is_file():
-        return web.Response(status=404)
-    tag = file_etag(path.stat())
-    if is_unchanged(request, tag):
-        return web.Response(status=304, headers={"ETag": tag})
-    return _file_answer(path, tag)
+    if relative.endswith("/"):
+        return _missing(relative)
+    try:
+        file = open_inside(platform, path, relative)
+    except OSError:
+        return _missing(relative)
+    with file:
+        return await file_answer(request, file, path.name)
+
+
+async def root(_platform: Platform, request: web.Request, _match: Match) -> web.Response:
+    """GET /api/vfs without its slash."""
+    return to_folder(request)
 
 
 async def put(platform: Platform, request: web.Request, match: Match) -> web.Response:
-    """PUT a file: 201 new, 204 replaced; replacing needs If-Match."""
-    path = locate(platform, match["path"], write=True)
-    if match["path"].endswith("/"):
-        path.mkdir(parents=True, exist_ok=True)
-        return web.Response(status=201)
-    if path.is_dir():
-        raise ConflictError(f"{match['path']} is a directory")
-    existed = path.exists()
-    if existed and (refusal := _precondition(request, path)):
-        return refusal
-    path.parent.mkdir(parents=True, exist_ok=True)
-    await receive_file(request, path, scratch=platform.home / "tmp")
-    return web.Response(status=204 if existed else 201, headers={"ETag": file_etag(path.stat())})
+    """PUT a file: 201 new, 204 replaced; replacing needs If-Match. A slash at the end: a folder."""
+    relative = match["path"]
+    path = locate(platform, relative, write=True)
+    with disk_refusals(relative):
+        if relative.endswith("/") or path.is_dir():
+            if _exists(path):
+                raise ConflictError(f"{relative} exists already")
+            path.mkdir(parents=True)
+            return web.Response(status=201)
+        existed = _exists(path)
+        try:
+            _refuse_stale(request, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Asked again just before it is replaced: of two that hold the same tag one wins.
+            await receive_file(
+                request,
+                path,
+                scratch=platform.home / "tmp",
+                before=lambda: _refuse_stale(request, path),
+            )
+        except _StaleError as stale:
+            return message(412, str(stale), _tag_header(path))
+        return web.Response(status=204 if existed else 201, headers=_tag_header(path))
 
 
 async def delete(platform: Platform, request: web.Request, match: Match) -> web.Response:
     """DELETE a file (needs If-Match) or a directory (`?recursive=true` unless it is empty)."""
-    path = locate(platform, match["path"], write=True)
-    if path.is_dir() and not path.is_symlink():
-        recursive = request.query.get("recursive", "").lower() == "true"
-        return await asyncio.to_thread(_delete_folder, path, recursive=recursive)
-    try:
-        if refusal := _precondition(request, path):
-            return refusal
-        path.unlink()
-    except FileNotFoundError:
-        return web.Response(status=404)
+    relative = match["path"]
+    path = locate(platform, relative, write=True)
+    with disk_refusals(relative):
+        if path.is_dir() and not path.is_symlink():
+            recursive = request.query.get("recursive", "").lower() == "true"
+            return await asyncio.to_thread(_delete_folder, path, recursive=recursive)
+        if relative.endswith("/") or not _exists(path):
+            return _missing(relative)
+        try:
+            _refuse_stale(request, path)
+            path.unlink()
+        except _StaleError as stale:
+            return message(412, str(stale), _tag_header(path))
+        except FileNotFoundError:
+            return _missing(relative)
     return web.Response()
 
 
-def locate(platform: Platform, relative: str, *, write: bool = False) -> Path:
-    """Return the file that a path below HOME means; what leaves HOME or the site is refused."""
-    parts = tuple(part for part in relative.split("/") if part not in {"", "."})
-    if ".." in parts or "\0" in relative:
-        raise BadRequestError(f"the path {relative!r} may not contain '..'")
-    if _is_private(parts):
-        raise NotFoundError(f"{relative} belongs to the platform and is not shown here")
-    if write and parts in {(), WEB_ROOT, WEB_ROOT[:1], ("data",)}:
-        raise ConflictError(f"{relative or '/'} cannot be replaced or removed")
-    root = platform.home
-    if parts[: len(WEB_ROOT)] == WEB_ROOT:
-        root, parts = platform.site, parts[len(WEB_ROOT) :]
-    path = root.joinpath(*parts)
-    # A symbolic link in an app may point anywhere; only what it reaches inside is served.
-    resolved, real_root = path.resolve(), root.resolve()
-    if not resolved.is_relative_to(real_root) and not resolved.is_relative_to(
-        platform.site.resolve()
-    ):
-        raise BadRequestError(f"the path {relative!r} leads out of {root.name}")
-    if resolved.is_relative_to(platform.home.resolve()):
-        inner = resolved.relative_to(platform.home.resolve()).parts
-        if _is_private(inner):
-            raise NotFoundError(f"{relative} belongs to the platform and is not shown here")
-    return path
+def to_folder(request: web.Request) -> web.Response:
+    """Send a client that left the slash out to the directory's own address, as Kudu does."""
+    target = quote(f"{request.path}/") + (f"?{request.query_string}" if request.query else "")
+    return web.Response(status=307, headers={"Location": target})
 
 
-def _is_private(parts: tuple[str, ...]) -> bool:
-    if len(parts) == 1 and parts[0].startswith(_PRIVATE_FILES):
-        return True
-    return any(parts[: len(private)] == private for private in _PRIVATE)
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)  # a link into nowhere is there, too
+
+
+def _missing(relative: str) -> web.Response:
+    return message(404, f"'{relative}' not found.")
 
 
 def _entries(
     platform: Platform, request: web.Request, relative: str, folder: Path
 ) -> list[dict[str, Any]]:
-    parts = tuple(part for part in relative.split("/") if part)
-    names = {name: folder / name for name in os.listdir(folder)}
-    if parts == WEB_ROOT[:1]:
-        names[WEB_ROOT[1]] = platform.site
-    shown = [name for name in sorted(names) if not _is_private((*parts, name))]
-    return list(_shapes(Base.of(request), parts, {name: names[name] for name in shown}))
+    parts = parts_of(relative)
+    return list(_shapes(Base.of(request), parts, names_in(platform, parts, folder)))
 
 
 def _shapes(base: Base, parts: tuple[str, ...], names: dict[str, Path]) -> Iterator[dict[str, Any]]:
@@ -131,44 +129,43 @@ def _shapes(base: Base, parts: tuple[str, ...], names: dict[str, Path]) -> Itera
             continue  # gone meanwhile, or a link into nowhere
         is_folder = path.is_dir()
         tail = "/" if is_folder else ""
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         yield {
             "name": name,
             "size": 0 if is_folder else facts.st_size,
             "mtime": _iso(facts.st_mtime),
             "crtime": _iso(facts.st_ctime),
-            "mime": "inode/directory" if is_folder else kind,
+            "mime": _FOLDER if is_folder else media_type(name).partition(";")[0],
             "href": f"{base.url}/api/vfs/{quote('/'.join((*parts, name)))}{tail}",
             "path": str(path),
         }
 
 
-def _file_answer(path: Path, tag: str) -> web.StreamResponse:
-    response = web.FileResponse(path)
-    # Never a page of ours: a file of the app must not run as script beside the portal's cookie.
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["ETag"] = tag
-    if path.suffix in {".txt", ".log", ""}:
-        response.headers["Content-Type"] = "text/plain; charset=utf-8"
-    return response
+def _refuse_stale(request: web.Request, path: Path) -> None:
+    """Raise _StaleError unless If-Match names what is there; what is not there may be made."""
+    try:
+        tag = file_etag(path.lstat())
+    except FileNotFoundError:
+        return
+    wanted = request.headers.get("If-Match")
+    if wanted is None:
+        raise _StaleError("If-Match is missing: give * or the ETag of the file.")
+    if not names_tag(wanted, tag):
+        raise _StaleError(f"If-Match {wanted} is not the current version: {tag} is.")
 
 
-def _precondition(request: web.Request, path: Path) -> web.Response | None:
-    wanted = request.headers.get("If-Match", "").strip()
-    tag = file_etag(path.lstat())
-    if wanted in {"*", tag}:
-        return None
-    told = "If-Match is missing" if not wanted else f"If-Match {wanted} is not the current version"
-    return web.Response(
-        status=412, text=f"{told}: give * or the ETag of the file.", headers={"ETag": tag}
-    )
+def _tag_header(path: Path) -> dict[str, str]:
+    try:
+        return {"ETag": file_etag(path.lstat())}
+    except OSError:
+        return {}
 
 
 def _delete_folder(path: Path, *, recursive: bool) -> web.Response:
     if not recursive and os.listdir(path):
-        raise ConflictError(f"{path.name} is not empty; ?recursive=true removes it with all in it")
+        raise ConflictError(
+            "Cannot delete directory. It is either not empty or access denied."
+            " ?recursive=true removes it with all that is in it."
+        )
     shutil.rmtree(path)
     return web.Response()
 

@@ -1,7 +1,8 @@
-"""The WebJobs routes: lists, one job, run, start, stop, history, settings, upload, delete."""
+"""The WebJobs routes: lists, one job, run, start, stop, history, settings. Files: `upload.py`."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from aiohttp import web
 
 from gateway.folded_routes import Match
 from gateway.job_facts import continuous_status
+from gateway.kudu import arm
+from gateway.kudu.body import disk_refusals
 from gateway.kudu.etags import history_etag, jobs_etag, tagged
 from gateway.kudu.shapes import (
     Base,
@@ -27,6 +30,9 @@ from gateway.platform import Platform
 from scheduler.errors import BadRequestError, ConflictError, NotFoundError
 from scheduler.functions import Job, JobKind, key
 from scheduler.job_folders import write_atomically
+from scheduler.lenient_json import parse
+from scheduler.run import Run
+from scheduler.shared_file import shared_opener
 
 MAX_SETTINGS_BYTES = 1024 * 1024
 
@@ -42,19 +48,22 @@ async def list_kind(platform: Platform, request: web.Request, match: Match) -> w
     return await _list(platform, request, _jobs(platform, _kind(match)))
 
 
-async def swagger_page(platform: Platform, _request: web.Request, _match: Match) -> web.Response:
+async def swagger_page(platform: Platform, request: web.Request, _match: Match) -> web.Response:
     """GET /api/triggeredwebjobsswagger."""
-    return _json(swagger(_jobs(platform, JobKind.TRIGGERED)))
+    return _json(arm.one(request, swagger(_jobs(platform, JobKind.TRIGGERED))))
 
 
 async def get_job(platform: Platform, request: web.Request, match: Match) -> web.Response:
     """GET /api/{kind}webjobs/{name}."""
     job = _find(platform, match)
-    return _json(await _shape(platform, request, job)) if job else _not_found()
+    return await job_answer(platform, request, job) if job else _not_found()
 
 
 async def run_job(platform: Platform, request: web.Request, match: Match) -> web.Response:
-    """POST /api/triggeredwebjobs/{name}/run: 202 and the run's address. The body is ignored."""
+    """POST /api/triggeredwebjobs/{name}/run: 202 and the run's address. The body is ignored.
+
+    The resource manager would poll the address of a 202 itself, so it is told 200.
+    """
     job = _find(platform, match)
     if job is None:
         return _not_found()
@@ -62,7 +71,8 @@ async def run_job(platform: Platform, request: web.Request, match: Match) -> web
     arguments = request.query.get("arguments", "")
     run = await platform.triggered.start(job, trigger=f"External - {agent}", arguments=arguments)
     location = Base.of(request).run(job, run.public_id)
-    return web.Response(status=202, headers={"Location": location})
+    status = 200 if arm.is_asked(request) else 202
+    return web.Response(status=status, headers={"Location": location})
 
 
 async def history(platform: Platform, request: web.Request, match: Match) -> web.Response:
@@ -70,9 +80,9 @@ async def history(platform: Platform, request: web.Request, match: Match) -> web
     job = _find(platform, match)
     if job is None or not platform.folders.data(job).exists():
         return _not_found()
-    now, base = datetime.now(UTC), Base.of(request)
-    runs = [run_shape(base, job, run, now=now) for run in await platform.triggered.history(job)]
-    return tagged(request, {"runs": runs}, history_etag(runs))
+    runs = [_run(platform, request, job, run) for run in await platform.triggered.history(job)]
+    answer = arm.many(request, runs) if arm.is_asked(request) else {"runs": runs}
+    return tagged(request, answer, history_etag(runs))
 
 
 async def history_run(platform: Platform, request: web.Request, match: Match) -> web.Response:
@@ -81,7 +91,7 @@ async def history_run(platform: Platform, request: web.Request, match: Match) ->
     run = await platform.triggered.find(job, match["id"]) if job else None
     if job is None or run is None:
         return _not_found()
-    return _json(run_shape(Base.of(request), job, run, now=datetime.now(UTC)))
+    return _json(arm.one(request, _run(platform, request, job, run)))
 
 
 async def start(platform: Platform, _request: web.Request, match: Match) -> web.Response:
@@ -97,7 +107,7 @@ async def stop(platform: Platform, _request: web.Request, match: Match) -> web.R
 async def get_settings(platform: Platform, _request: web.Request, match: Match) -> web.Response:
     """GET /api/{kind}webjobs/{name}/settings; {} for an unknown job too, as in Kudu."""
     job = _find(platform, match)
-    return _json(dict(job.settings) if job else {})
+    return _json(_live_settings(job) if job else {})
 
 
 async def put_settings(platform: Platform, request: web.Request, match: Match) -> web.Response:
@@ -106,12 +116,22 @@ async def put_settings(platform: Platform, request: web.Request, match: Match) -
     if job is None:
         return _not_found()
     document = _settings_document(await _read_limited(request))
-    try:
-        write_atomically(settings_path(job), json.dumps(document, indent=2, ensure_ascii=False))
-    except OSError as error:
-        raise ConflictError(f"settings.job cannot be written: {error.strerror}") from error
-    await platform.deployments.reconcile(f"settings of {job.kind.value} job {job.name}")
+    await _write_settings(platform, job, document)
     return web.Response()
+
+
+async def put_arm_job(platform: Platform, request: web.Request, match: Match) -> web.Response:
+    """PUT of a job in ARM mode: `{"properties": {"settings": {…}}}` writes its settings only."""
+    job = _find(platform, match)
+    if job is None:
+        return _not_found()
+    document = _settings_document(await _read_limited(request))
+    properties = document.get("properties")
+    settings = properties.get("settings") if isinstance(properties, dict) else None
+    if not isinstance(settings, dict):
+        raise BadRequestError('the body has no {"properties": {"settings": {…}}}')
+    await _write_settings(platform, job, settings)
+    return await job_answer(platform, request, _find(platform, match) or job)
 
 
 def settings_path(job: Job) -> Path:
@@ -129,8 +149,8 @@ def find_job(platform: Platform, kind: JobKind, name: str) -> Job | None:
 
 
 async def job_answer(platform: Platform, request: web.Request, job: Job) -> web.Response:
-    """Return a job as the answer to an upload."""
-    return _json(await _shape(platform, request, job))
+    """Return a job as an answer."""
+    return _json(arm.one(request, await _shape(platform, request, job)))
 
 
 def kind_of(match: Match) -> JobKind:
@@ -153,18 +173,19 @@ def _jobs(platform: Platform, kind: JobKind) -> list[Job]:
 
 async def _list(platform: Platform, request: web.Request, jobs: list[Job]) -> web.Response:
     shapes = [await _shape(platform, request, job) for job in jobs]
-    return tagged(request, shapes, jobs_etag(shapes))
+    answer = arm.many(request, shapes) if arm.is_asked(request) else shapes
+    return tagged(request, answer, jobs_etag(shapes))
 
 
 async def _shape(platform: Platform, request: web.Request, job: Job) -> dict[str, Any]:
     base, folders = Base.of(request), platform.folders
     using_sdk = folders.uses_sdk(job)
     if job.kind is JobKind.TRIGGERED:
+        latest = platform.triggered.active(job) or await platform.triggered.latest(job)
         return triggered_shape(
             base,
             job,
-            platform.triggered.active(job) or await platform.triggered.latest(job),
-            now=datetime.now(UTC),
+            _run(platform, request, job, latest) if latest else None,
             using_sdk=using_sdk,
             has_scheduler_log=_is_there(folders.scheduler_log(job)),
         )
@@ -173,6 +194,18 @@ async def _shape(platform: Platform, request: web.Request, job: Job) -> dict[str
         status.state.value, status.detailed_status, _is_there(folders.job_log(job))
     )
     return continuous_shape(base, job, facts, using_sdk=using_sdk)
+
+
+def _run(platform: Platform, request: web.Request, job: Job, run: Run) -> dict[str, Any]:
+    folders = platform.folders
+    return run_shape(
+        Base.of(request),
+        job,
+        run,
+        now=datetime.now(UTC),
+        has_output=_is_there(folders.output_log(job, run.public_id)),
+        has_errors=_is_there(folders.error_log(job, run.public_id)),
+    )
 
 
 async def _switch(platform: Platform, match: Match, verb: Callable[[str], Any]) -> web.Response:
@@ -196,13 +229,30 @@ async def _read_limited(request: web.Request) -> bytes:
 
 
 def _settings_document(body: bytes) -> dict[str, Any]:
+    """Read what a client sends as Kudu reads it: comments and a BOM are no mistake."""
     try:
-        document = json.loads(body)
+        document = parse(body.decode("utf-8-sig"), "settings.job").value
     except ValueError as error:
         raise BadRequestError(f"settings.job: not valid JSON ({error})") from error
     if not isinstance(document, dict):
         raise BadRequestError("settings.job: a JSON object is expected")
     return document
+
+
+def _live_settings(job: Job) -> dict[str, Any]:
+    """Return settings.job as it is now: an edit shows before it is deployed."""
+    try:
+        with open(settings_path(job), "rb", opener=shared_opener) as file:
+            return _settings_document(file.read(MAX_SETTINGS_BYTES))
+    except (OSError, BadRequestError):
+        return {}
+
+
+async def _write_settings(platform: Platform, job: Job, document: dict[str, Any]) -> None:
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    with disk_refusals("settings.job"):
+        await asyncio.to_thread(write_atomically, settings_path(job), text)
+    await platform.deployments.reconcile(f"settings of {job.kind.value} job {job.name}")
 
 
 def _is_there(path: Path) -> bool:

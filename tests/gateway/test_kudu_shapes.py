@@ -81,7 +81,7 @@ def test_triggered_job_to_the_letter():
         SITE, "report", script="run.py", settings={"schedule": "0 */15 * * * *"},
         schedule=parse_job("0 */15 * * * *"),
     )  # fmt: skip
-    assert to_json(triggered_shape(BASE, job, run, now=NOW)) == (
+    assert to_json(triggered_shape(BASE, job, run_shape(BASE, job, run, now=NOW))) == (
         '{"latest_run":{"id":"202601051000001234","name":"202601051000001234","status":"Success",'
         '"start_time":"2026-01-05T10:00:00.123456Z","end_time":"2026-01-05T10:00:02.5Z",'
         '"duration":"00:00:02.3765440",'
@@ -128,7 +128,7 @@ def test_run_that_never_started_counts_from_its_acceptance():
 
 def test_letters_beyond_ascii_stay(tmp_path):
     """JSON has plain letters; URLs are escaped."""
-    shape = triggered_shape(BASE, a_job(tmp_path, "é b"), None, now=NOW)
+    shape = triggered_shape(BASE, a_job(tmp_path, "é b"), None)
     assert '"name":"é b"' in to_json(shape)
     assert shape["url"] == "https://h/api/triggeredwebjobs/%C3%A9%20b"
     assert shape["latest_run"] is None
@@ -171,8 +171,8 @@ def test_tag_of_a_list_heeds_state_and_not_settings():
     """A running run changes a list's tag, settings do not; the tag is a quoted text."""
     job = a_job(SITE, "report")
     run = a_run(1, state=RunState.RUNNING, ended_at=None)
-    early = triggered_shape(BASE, job, run, now=NOW)
-    late = triggered_shape(BASE, job, run, now=NOW + timedelta(seconds=1))
+    early = triggered_shape(BASE, job, run_shape(BASE, job, run, now=NOW))
+    late = triggered_shape(BASE, job, run_shape(BASE, job, run, now=NOW + timedelta(seconds=1)))
     assert jobs_etag([early]) != jobs_etag([late])
     assert jobs_etag([early]) == jobs_etag([{**early, "settings": {"x": 1}}])
     assert jobs_etag([]).startswith('"')

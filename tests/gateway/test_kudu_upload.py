@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
+from dataclasses import replace
 
 import pytest
-from management_fakes import FakePlatform, a_run, management
+from management_fakes import MASTER, FakePlatform, a_run, management
 
-from scheduler.functions import JobKind, Problem
+from gateway.kudu.body import MAX_UPLOAD_BYTES
+from scheduler.functions import HostSettings, JobKind, Problem
 from scheduler.run import RunState
 
 pytestmark = pytest.mark.real
@@ -118,8 +121,8 @@ async def test_new_names_are_checked(platform, name):
 
 
 async def test_refused_deployment_is_told(platform):
-    """When the files are fine but the app's deployment is refused, 409 says by what."""
-    platform.write_job("mail", run_sh="old")
+    """When the app's deployment is refused, 409 says by what, and the old files are back."""
+    folder = platform.write_job("mail", run_sh="old")
     platform.take_jobs_from_site()
     platform.deployments.refusal = Problem("host.json", "not valid JSON", 3)
     async with management(platform) as client:
@@ -128,6 +131,11 @@ async def test_refused_deployment_is_told(platform):
         )
         assert answer.status == 409
         assert "host.json:3: not valid JSON" in await answer.text()
+        answer = await client.put("/api/triggeredwebjobs/new", data=b"x", headers=named("run.sh"))
+        assert answer.status == 409
+    assert [path.read_text() for path in folder.iterdir()] == ["old"]
+    assert not (folder.parent / "new").exists()
+    assert leftovers(platform) == []
 
 
 async def test_wrapping_folder_counts_as_the_job(platform):
@@ -169,3 +177,39 @@ async def test_delete_of_a_running_triggered_job_cancels_the_run(platform):
     async with management(platform) as client:
         assert (await client.delete("/api/triggeredwebjobs/report")).status == 200
     assert platform.triggered.cancelled == [run.public_id]
+
+
+async def test_upload_that_is_too_large_is_refused_before_it_is_sent(platform):
+    """A length beyond the limit is 413 at once, without a byte of the body."""
+    async with management(platform) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
+        head = (
+            "PUT /api/triggeredwebjobs/big HTTP/1.1\r\nHost: h\r\n"
+            f"x-functions-key: {MASTER}\r\nContent-Disposition: attachment; filename=run.sh\r\n"
+            f"Content-Length: {MAX_UPLOAD_BYTES + 1}\r\n\r\n"
+        )
+        writer.write(head.encode())
+        assert b" 413 " in await reader.readline()
+        writer.close()
+    assert leftovers(platform) == []
+
+
+async def test_deletion_takes_hidden_jobs_of_the_name_along(platform):
+    """A job of the second root that the first one's hid does not come to light."""
+    platform.write_job("mail", run_sh="x")
+    hidden = platform.home / "site" / "jobs" / "triggered" / "Mail"
+    hidden.mkdir(parents=True)
+    (hidden / "run.sh").write_text("x")
+    platform.take_jobs_from_site()
+    async with management(platform) as client:
+        assert (await client.delete("/api/triggeredwebjobs/mail")).status == 200
+    assert not hidden.exists()
+
+
+async def test_new_jobs_of_a_packaged_site_go_to_the_second_root(platform):
+    """Under run-from-package the site is somebody else's: HOME/site/jobs takes the upload."""
+    host = HostSettings(settings={"WEBSITE_RUN_FROM_PACKAGE": "1"})
+    platform.catalog.swap(replace(platform.catalog.definition, host=host))
+    async with management(platform) as client:
+        await client.put("/api/triggeredwebjobs/new", data=b"x", headers=named("run.sh"))
+    assert (platform.home / "site/jobs/triggered/new/run.sh").exists()

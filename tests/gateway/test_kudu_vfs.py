@@ -6,6 +6,8 @@ import socket
 import pytest
 from management_fakes import KEY, FakePlatform, management
 
+from gateway.kudu.ranges import UnsatisfiableError, parts
+
 pytestmark = pytest.mark.real
 
 
@@ -154,3 +156,106 @@ async def test_delete(platform):
             assert answer.status == 409, root
     assert not (platform.site / "hello").exists()
     assert platform.site.exists()
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "wanted"),
+    [
+        ("bytes=0-4", 10, [(0, 5)]),
+        ("bytes=5-", 10, [(5, 10)]),
+        ("bytes=-3", 10, [(7, 10)]),
+        ("bytes=-99", 10, [(0, 10)]),
+        ("bytes=8-99", 10, [(8, 10)]),
+        ("bytes=0-1, 4-5,-1", 10, [(0, 2), (4, 6), (9, 10)]),
+        ("bytes=0-1,99-", 10, [(0, 2)]),
+        ("BYTES=0-1", 10, [(0, 2)]),
+        ("bytes=5-4", 10, []),
+        ("bytes=a-b", 10, []),
+        ("bytes=-", 10, []),
+        ("bytes=", 10, []),
+        ("lines=0-1", 10, []),
+        ("bytes=" + "0-1," * 17, 10, []),
+        ("", 10, []),
+    ],
+)
+def test_ranges(header, size, wanted):
+    """Parts of a file; what cannot be read, or asks for too many parts, is the whole."""
+    assert parts(header, size) == wanted
+
+
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=99-100", "bytes=-0", "bytes=50-,60-"])
+def test_ranges_behind_the_end(header):
+    """A part that begins behind the end cannot be given."""
+    with pytest.raises(UnsatisfiableError):
+        parts(header, 10)
+
+
+async def test_several_parts_are_one_answer(platform):
+    """206 as multipart/byteranges, each part with its place; the length is told to the byte."""
+    async with management(platform) as client:
+        path = "/api/vfs/data/jobs/log.txt"
+        answer = await client.get(path, headers={"Range": "bytes=0-1,-1"})
+        assert answer.status == 206
+        assert answer.content_type == "multipart/byteranges"
+        body = await answer.read()
+        assert int(answer.headers["Content-Length"]) == len(body)
+        assert b"Content-Range: bytes 0-1/5\r\n\r\nli\r\n--" in body
+        assert b"Content-Range: bytes 4-4/5\r\n\r\n\n\r\n--" in body
+        beyond = await client.get(path, headers={"Range": "bytes=5-"})
+        assert (beyond.status, beyond.headers["Content-Range"]) == (416, "bytes */5")
+
+
+async def test_conditions_of_reading(platform):
+    """If-Range gives the part of the same file only; lists of tags and * are understood."""
+    async with management(platform) as client:
+        path = "/api/vfs/data/jobs/log.txt"
+        tag = (await client.head(path)).headers["ETag"]
+        part = {"Range": "bytes=0-0"}
+        assert (await client.get(path, headers={**part, "If-Range": tag})).status == 206
+        assert (await client.get(path, headers={**part, "If-Range": '"old"'})).status == 200
+        for known in (f'"x", {tag}', f"W/{tag}", "*"):
+            assert (await client.get(path, headers={"If-None-Match": known})).status == 304
+        head = await client.head(path)
+        assert (head.status, head.headers["Content-Length"], await head.read()) == (200, "5", b"")
+
+
+async def test_a_neighbour_that_is_packed_is_not_sent_instead(platform):
+    """log.txt is log.txt, whatever else lies beside it."""
+    (platform.home / "data" / "jobs" / "log.txt.gz").write_bytes(b"other")
+    async with management(platform) as client:
+        answer = await client.get(
+            "/vfs/data/jobs/log.txt", headers={"Accept-Encoding": "gzip"}, auto_decompress=False
+        )
+        assert await answer.read() == b"line\n"
+
+
+async def test_failures_are_messages(platform):
+    """Clients parse them: a JSON object with Message, for a missing file and a refused write."""
+    async with management(platform) as client:
+        path = "/api/vfs/data/jobs/log.txt"
+        for answer in (
+            await client.get("/api/vfs/data/none.txt"),
+            await client.put(path, data=b"x"),
+            await client.put("/api/vfs/data/jobs/log.txt/below", data=b"x"),
+            await client.put("/api/vfs/data/jobs/", data=b""),
+            await client.delete(path, headers={"If-Match": '"old"'}),
+        ):
+            assert answer.status in {404, 409, 412}
+            assert (await answer.json())["Message"]
+
+
+async def test_of_two_writers_with_one_tag_one_wins(platform):
+    """The tag is compared when the file is replaced, not only when the body begins."""
+    async with management(platform) as client:
+        path = "/api/vfs/data/jobs/log.txt"
+        tag = (await client.head(path)).headers["ETag"]
+        both = [client.put(path, data=text, headers={"If-Match": tag}) for text in (b"1", b"22")]
+        answers = await asyncio.gather(*both)
+        assert sorted(answer.status for answer in answers) == [204, 412]
+
+
+async def test_root_without_its_slash(platform):
+    """The root is a directory like the others."""
+    async with management(platform) as client:
+        answer = await client.get("/api/vfs", allow_redirects=False)
+        assert (answer.status, answer.headers["Location"]) == (307, "/api/vfs/")

@@ -179,8 +179,9 @@ async def test_start_and_stop(platform):
 
 
 async def test_settings_are_replaced_whole(platform):
-    """PUT writes settings.job beside the script and deploys; GET shows what was read."""
-    platform.write_job("report", run_sh="true")
+    """PUT writes settings.job beside the script and deploys; GET shows the file as it is."""
+    schedule = '{"schedule": "0 */15 * * * *"} // as an editor left it'
+    platform.write_job("report", run_sh="true", settings_job=schedule)
     async with management(platform) as client:
         path = "/api/triggeredwebjobs/report/settings"
         assert await (await client.get(path)).json() == {"schedule": "0 */15 * * * *"}
