@@ -31,6 +31,11 @@ class Home:
         return self.path / "data" / "secrets"
 
     @property
+    def settings(self) -> Path:
+        """Return the file of the app settings that are set while the platform runs."""
+        return self.path / "data" / "settings" / "settings.json"
+
+    @property
     def function_logs(self) -> Path:
         """Return the folder of what functions print."""
         return self.path / "data" / "functions"

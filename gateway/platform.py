@@ -23,6 +23,7 @@ from scheduler.dispatcher import Dispatcher
 from scheduler.isolation import Reach
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
+from scheduler.live_settings import LiveSettings
 from scheduler.source.deliveries import Deliveries
 from scheduler.store.port import Store
 from scheduler.triggered import TriggeredJobs
@@ -63,6 +64,7 @@ class Platform:
     folders: JobFolders
     logs: JobLogs
     keys: KeyStore
+    settings: LiveSettings
     ready: Callable[[], list[str]]
     reach: Callable[[], Reach]
     spawn: Callable[[Coroutine[Any, Any, None]], object]

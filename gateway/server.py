@@ -54,6 +54,7 @@ from scheduler.function_logs import FunctionLogs
 from scheduler.history import History
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
+from scheduler.live_settings import LiveSettings
 from scheduler.log_retention import LogRetention
 from scheduler.releases import Releases
 from scheduler.source.build import Builder
@@ -279,6 +280,7 @@ class _Server:
     ) -> _Parts:
         config, home = self._config, self._home
         settings = app_settings(os.environ)
+        live = LiveSettings(settings, home.settings)
         metrics = Metrics()
         catalog = Catalog()
         users = Users(home.path / "data" / "users.jsonl")
@@ -303,7 +305,7 @@ class _Server:
             environment=function_environment(config.instance, config.site.name, data),
         )
         logs = JobLogs(folders, instance=config.instance)
-        jobs: dict[str, Any] = {"instance": config.instance, "settings": settings, "users": users}
+        jobs: dict[str, Any] = {"instance": config.instance, "settings": live, "users": users}
         jobs["logs"] = logs
         deployments = Deployments(
             config.site,
@@ -343,6 +345,7 @@ class _Server:
             folders=folders,
             logs=logs,
             keys=KeyStore(home.secrets, master=config.master_key or None),
+            settings=live,
             ready=lambda: self._not_ready,
             reach=lambda: launchers.reach,
             spawn=group.create_task,

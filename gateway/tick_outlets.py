@@ -8,6 +8,7 @@ from scheduler.clock import SystemClock
 from scheduler.function_runs import FunctionRuns
 from scheduler.functions import Job
 from scheduler.job_log import LogFile
+from scheduler.live_settings import laid_over
 from scheduler.log_line import Level
 
 _LEVELS = {"info": Level.SYS_INFO, "warn": Level.SYS_WARN, "error": Level.SYS_ERR}
@@ -38,6 +39,6 @@ def outlets(platform: Platform) -> Outlets:
         start_tick=platform.triggered.start_tick,
         latest_run=platform.triggered.latest,
         scheduler_log=scheduler_log,
-        settings=lambda: platform.catalog.definition.host.settings,
+        settings=lambda: laid_over(platform.catalog.definition.host.settings, platform.settings),
         observe_lag=platform.metrics.observe_lag,
     )

@@ -12,11 +12,13 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sandbox.debuggers import DebugStart
 from scheduler.errors import BadRequestError
 from scheduler.functions import Job, JobKind
 from scheduler.job_folders import JobFolders
+from scheduler.live_settings import laid_over
 
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 
@@ -52,15 +54,16 @@ def job_environment(
     folders: JobFolders,
     instance: str,
     inherited: Mapping[str, str] = os.environ,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Return the whole environment of the process."""
+    """Return the whole environment of the process; `settings` are the platform's app settings."""
     return {
         "PATH": os.defpath,
         **{name: inherited[name] for name in _INHERITED if name in inherited},
         "HOME": str(folders.home),
         "WEBROOT_PATH": str(folders.site),
         "WEBSITE_INSTANCE_ID": instance,
-        **_app_settings(job.environment),
+        **_app_settings(laid_over(job.environment, settings)),
         **_facts(job, occasion, working, folders),
     }
 

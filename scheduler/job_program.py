@@ -136,6 +136,7 @@ class JobPrograms:
             folders=self.folders,
             instance=self.instance,
             inherited=self.inherited,
+            settings=self.settings,
         )
         self.folders.data(job).mkdir(parents=True, exist_ok=True)
         name = f"{job.kind.value}-{job.name}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from scheduler.app_settings import is_true, lookup
 from scheduler.functions import Job
+from scheduler.live_settings import laid_over
 
 
 def own_setting(job: Job, name: str) -> Any:
@@ -35,8 +36,11 @@ class JobSettings:
 
     @classmethod
     def of(cls, job: Job, defaults: Mapping[str, str]) -> JobSettings:
-        """Return the job's settings; what it does not set comes from the platform's."""
-        return cls({**defaults, **job.environment})
+        """Return the job's settings; what it does not set comes from the platform's.
+
+        What was set while the platform runs (`defaults` as LiveSettings) wins over both.
+        """
+        return cls({**defaults, **laid_over(job.environment, defaults)})
 
     @property
     def restart_time_s(self) -> int:

@@ -47,6 +47,7 @@ from scheduler.functions import (
 )
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
+from scheduler.live_settings import LiveSettings
 from scheduler.run import Run, RunKind, RunState, is_final
 from scheduler.schedule import parse_job, parse_timer
 from scheduler.source.record import DeliveryRecord, DeliveryRecords, DeliveryStatus, SourceKind
@@ -508,6 +509,7 @@ class FakePlatform:
             folders=self.folders,
             logs=self.logs,
             keys=self.keys,
+            settings=LiveSettings({}),
             ready=lambda: self.not_ready,
             reach=lambda: Reach(Level.STANDARD, layers={"namespaces": ["mount", "pid"]}),
             spawn=self._spawn,

@@ -7,7 +7,7 @@ import json
 from aiohttp import web
 
 from gateway.folded_routes import FoldedRoutes
-from gateway.kudu import deployments, upload, vfs, webjobs, zip_folder, zipdeploy
+from gateway.kudu import deployments, settings, upload, vfs, webjobs, zip_folder, zipdeploy
 from gateway.kudu.messages import with_messages
 from gateway.kudu.passthrough import METHODS, passthrough
 from gateway.platform import PLATFORM
@@ -65,6 +65,10 @@ def _add_neighbours(routes: FoldedRoutes) -> None:
         routes.add("PUT", f"{root}/{{path*}}", with_messages(vfs.put))
         routes.add("DELETE", f"{root}/{{path*}}", with_messages(vfs.delete))
         routes.add("GET HEAD", root, with_messages(vfs.root))
+    routes.add("GET", "/api/settings", with_messages(settings.list_all))
+    routes.add("POST", "/api/settings", with_messages(settings.post))
+    routes.add("GET", "/api/settings/{key}", with_messages(settings.get))
+    routes.add("DELETE", "/api/settings/{key}", with_messages(settings.delete))
     routes.add("GET", "/api/zip/{path*}", with_messages(zip_folder.get))
     routes.add("PUT", "/api/zip/{path*}", with_messages(zip_folder.put))
 
