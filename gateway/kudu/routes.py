@@ -7,7 +7,16 @@ import json
 from aiohttp import web
 
 from gateway.folded_routes import FoldedRoutes
-from gateway.kudu import deployments, settings, upload, vfs, webjobs, zip_folder, zipdeploy
+from gateway.kudu import (
+    about,
+    deployments,
+    settings,
+    upload,
+    vfs,
+    webjobs,
+    zip_folder,
+    zipdeploy,
+)
 from gateway.kudu.messages import with_messages
 from gateway.kudu.passthrough import METHODS, passthrough
 from gateway.platform import PLATFORM
@@ -65,6 +74,13 @@ def _add_neighbours(routes: FoldedRoutes) -> None:
         routes.add("PUT", f"{root}/{{path*}}", with_messages(vfs.put))
         routes.add("DELETE", f"{root}/{{path*}}", with_messages(vfs.delete))
         routes.add("GET HEAD", root, with_messages(vfs.root))
+    for path in ("/api/environment", "/api/info"):
+        routes.add("GET", path, about.environment)
+    routes.add("GET", "/api/diagnostics/settings", about.diagnostics)
+    routes.add("GET", "/api/diagnostics/settings/{key}", about.diagnostic)
+    routes.add("POST", "/api/diagnostics/settings", about.fixed)
+    routes.add("DELETE", "/api/diagnostics/settings/{key}", about.fixed)
+    routes.add("POST", "/api/command", about.command)
     routes.add("GET", "/api/settings", with_messages(settings.list_all))
     routes.add("POST", "/api/settings", with_messages(settings.post))
     routes.add("GET", "/api/settings/{key}", with_messages(settings.get))
