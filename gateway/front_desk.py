@@ -185,9 +185,9 @@ class FrontDesk:
             where = (("x-taak-invocation-id", outcome.invocation_id),)
             return reply.plain(status, headers=(*self._extra, *where))
         made = outcome.reply
-        if made is None:
-            return reply.plain(204, headers=self._extra)
         try:
+            if made is None:
+                raise BadReplyError("the worker sent none")
             return reply.from_function(made.status, made.headers, made.body, self._extra)
         except (BadReplyError, ValueError, TypeError) as error:
             # Shapes and characters come from the worker, which may be hostile.

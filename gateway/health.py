@@ -19,21 +19,31 @@ async def healthz(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n", headers={"Cache-Control": "no-store"})
 
 
-def readiness(reasons: list[str]) -> web.Response:
-    """Return 200 when there is no reason against it, else 503 with the reasons."""
+def readiness(reasons: list[str], concerns: list[str]) -> web.Response:
+    """Return 200 when there is no reason against it, else 503 with the reasons.
+
+    `concerns` are what an operator should know although calls are served.
+    """
+    value: dict[str, object] = {"ready": not reasons, "reasons": reasons}
+    if concerns:
+        value["concerns"] = concerns
     return web.Response(
         status=503 if reasons else 200,
-        text=json.dumps({"ready": not reasons, "reasons": reasons}, ensure_ascii=False),
+        text=json.dumps(value, ensure_ascii=False),
         content_type="application/json",
         headers={"Cache-Control": "no-store", **({"Retry-After": "1"} if reasons else {})},
     )
 
 
-def add_health(app: web.Application, ready: Callable[[], list[str]]) -> None:
+def add_health(
+    app: web.Application,
+    ready: Callable[[], list[str]],
+    concerns: Callable[[], list[str]],
+) -> None:
     """Register both paths."""
 
     async def readyz(_request: web.Request) -> web.Response:
-        return readiness(ready())
+        return readiness(ready(), concerns())
 
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

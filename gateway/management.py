@@ -43,7 +43,7 @@ def management_app(platform: Platform) -> web.Application:
     app[SEARCH] = LogSearch()
     app[TURN] = asyncio.Lock()
     app.on_shutdown.append(_end_streams)
-    add_health(app, platform.ready)
+    add_health(app, platform.ready, platform.history.concerns)
     app.router.add_get("/", front_page)
     app.router.add_get("/metrics", metrics_page)
     app.router.add_get("/openapi.json", _openapi)

@@ -20,6 +20,7 @@ from scheduler.catalog import Catalog
 from scheduler.continuous import ContinuousJobs
 from scheduler.deployments import Deployments
 from scheduler.dispatcher import Dispatcher
+from scheduler.history import History
 from scheduler.isolation import Reach
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
@@ -39,6 +40,7 @@ class Platform:
         site: the app root; home: the one directory that the platform writes to.
         data_url: "http://127.0.0.1:7071", without a slash at the end; management_url alike.
         started_at: aware UTC.
+        history: of synchronous calls, on its way into the store.
         ready: returns the reasons why the platform is not ready; empty means ready.
         logs: of jobs; `logs.stream` is the app log stream.
         reach: returns the most that stands around user code on this machine.
@@ -61,6 +63,7 @@ class Platform:
     continuous: ContinuousJobs
     deployments: Deployments
     deliveries: Deliveries
+    history: History
     folders: JobFolders
     logs: JobLogs
     keys: KeyStore

@@ -70,6 +70,11 @@ class PlatformCollector(Collector):
         yield _gauge("taak_uptime_seconds", "Seconds since the platform started.", uptime)
         yield _gauge("taak_ready", "1 if calls are served.", float(not platform.ready()))
         yield _gauge("taak_store_up", "1 if the store answers.", float(self._facts.up))
+        kept = float(platform.history.kept)
+        yield _gauge("taak_history_waiting", "Ended calls that are not stored yet.", kept)
+        dropped = CounterMetricFamily("taak_history_dropped", "Ended calls that were not stored.")
+        dropped.add_metric([], platform.history.dropped)
+        yield dropped
         yield _gauge(
             "taak_event_loop_lag_seconds",
             "Worst lag of the event loop within the last 15 seconds.",

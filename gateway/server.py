@@ -342,6 +342,7 @@ class _Server:
             continuous=ContinuousJobs(launchers, store, folders, **jobs),
             deployments=deployments,
             deliveries=deliveries,
+            history=history,
             folders=folders,
             logs=logs,
             keys=KeyStore(home.secrets, master=config.master_key or None),

@@ -15,6 +15,8 @@ from scheduler.events import Ending, HttpReply, Outcome
 
 _new: Final = tuple.__new__  # a NamedTuple without its Python-level constructor: for each call
 _SUCCEEDED: Final[Ending] = Ending.SUCCEEDED
+_WITHOUT_HTTP: Final = (type(None), str, bytes)  # what a function of another trigger returned
+_UNREADABLE: Final = "the worker made an unreadable reply"
 
 
 class Ids:
@@ -40,7 +42,11 @@ def outcome_of(reply: tuple[int, int, Any], call: Call) -> Outcome:
     exec_s = exec_us / 1e6
     wait_s = call.sent_at - call.queued_at
     if status == 0:
-        http = _http_reply(payload, call) if type(payload) is list else None
+        http = None
+        if type(payload) is list:
+            http = _http_reply(payload, call)
+        if http is None and type(payload) not in _WITHOUT_HTTP:
+            return Outcome(Ending.BROKEN, None, _UNREADABLE, "", exec_s, wait_s, call.cold)
         return _new(Outcome, (_SUCCEEDED, http, "", "", exec_s, wait_s, call.cold, ""))
     line, detail = _texts(payload)
     ending = Ending.LOAD_FAILED if status == 2 else Ending.FAILED

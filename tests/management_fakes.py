@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -45,13 +45,14 @@ from scheduler.functions import (
     TimerTrigger,
     Trigger,
 )
+from scheduler.history import History
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
 from scheduler.live_settings import LiveSettings
 from scheduler.run import Run, RunKind, RunState, is_final
 from scheduler.schedule import parse_job, parse_timer
 from scheduler.source.record import DeliveryRecord, DeliveryRecords, DeliveryStatus, SourceKind
-from scheduler.store.port import DeploymentPage, Depth, Health, NewRun, RunFilter, RunPage
+from scheduler.store.port import DeploymentPage, Depth, Health, NewRun, RunFilter, RunPage, Store
 
 MASTER = "master-key-of-the-tests"
 START = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
@@ -438,6 +439,7 @@ class FakePlatform:
         self.continuous = FakeContinuous()
         self.deployments = FakeDeployments(self)
         self.deliveries = FakeDeliveries(self)
+        self.history = History(cast("Store", self.store), "here")
         self.folders = JobFolders(self.home, site=self.site)
         self.logs = JobLogs(self.folders, instance="here")
         self.keys = _a_key_store(self.home / "data" / "secrets")
@@ -506,6 +508,7 @@ class FakePlatform:
             continuous=parts.continuous,
             deployments=parts.deployments,
             deliveries=parts.deliveries,
+            history=self.history,
             folders=self.folders,
             logs=self.logs,
             keys=self.keys,

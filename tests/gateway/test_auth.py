@@ -116,6 +116,16 @@ async def test_readiness_tells_what_is_waited_for(platform):
         assert (await (await client.get("/readyz")).json()) == {"ready": True, "reasons": []}
 
 
+async def test_readiness_tells_what_troubles_a_platform_that_serves(platform):
+    """A history that waits for the store stops no call: it is told beside the 200."""
+    platform.history.trouble = "disk full"
+    async with management(platform, {}) as client:
+        answer = await client.get("/readyz")
+        assert answer.status == 200
+        (concern,) = (await answer.json())["concerns"]
+        assert concern.startswith("the history waits for the store: disk full; 0 runs")
+
+
 async def test_token_link_becomes_a_session(platform):
     """The link's token is traded for a cookie once; the second use is told, not served."""
     token = platform.keys.issue_token()

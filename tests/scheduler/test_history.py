@@ -179,6 +179,49 @@ async def test_memory_is_bounded(
     assert history.dropped == 5, "there is room again"
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("odd")])
+async def test_no_error_of_a_store_ends_the_record(
+    store: Sick, history: History, function: Function, error: Exception
+) -> None:
+    """Also one that no port allows: all rows come later, and meanwhile it can be read why."""
+    ids = add(history, function, 3)
+
+    def fail() -> None:
+        raise error
+
+    store.before = fail
+    await history.flush()
+    assert (history.kept, history.dropped) == (3, 0)
+    (concern,) = history.concerns()
+    assert str(error) in concern
+    assert "3 runs" in concern
+    store.before = lambda: None
+    await history.flush()
+    assert [run.public_id for run in await stored(store)] == ids
+    assert (history.concerns(), history.kept) == ([], 0)
+
+
+async def test_a_row_that_no_store_takes_holds_up_no_others(
+    store: Sick, history: History, function: Function, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is found by halves, tried alone a few times, then given up, counted and told."""
+    ids = add(history, function, 20)
+    bad = UUID(ids[7]).bytes
+    take = store.finish_calls
+
+    async def picky(instance: str, calls: Sequence[EndedCall]) -> None:
+        if any(call.call_id == bad for call in calls):
+            raise ValueError("no such text")
+        await take(instance, calls)
+
+    store.finish_calls = picky  # type: ignore[method-assign]
+    for _ in range(20):
+        await history.flush()
+    assert [run.public_id for run in await stored(store)] == ids[:7] + ids[8:]
+    assert (history.dropped, history.kept) == (1, 0)
+    assert "the run of 'hello' cannot be stored and is given up" in caplog.text
+
+
 async def test_rows_that_come_meanwhile_are_not_lost(
     store: Sick, history: History, function: Function
 ) -> None:
