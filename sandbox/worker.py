@@ -105,6 +105,11 @@ class Worker:
             return next((c.id for c in list(self.in_flight.values()) if c.number == begun), b"")
         return b""
 
+    def claim(self, function: str, events: WorkerEvents) -> None:
+        """Give a worker that was forked for nobody yet to an owner, who hears of it from now on."""
+        self._events = events
+        self._channel.send(wire.encode([wire.TAKE, function]))
+
     def take(self) -> None:
         """Claim the spare for its pool: from now on calls may be sent."""
         self._step(WorkerState.BOUND)

@@ -7,6 +7,7 @@ taken from it, with checked types; anything else ends it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -23,10 +24,11 @@ from sandbox.runtime import wire
 from sandbox.spec import Exit, SandboxSpec
 from sandbox.tree import Tree, TreeState
 from sandbox.worker import Worker, WorkerState
-from sandbox.worker_events import WorkerEvents
+from sandbox.worker_events import Unclaimed, WorkerEvents
 
 _EXIT_GRACE_S = 0.25  # how long a failed import waits for init's word on how the process ended
 _LOOK_S = 5.0  # between two looks whether a zygote without a channel has workers left
+_REFILL_S = 0.002  # not at once: the fork would take a processor from the worker just given away
 _AT_IMPORT = "the process ended while it imported the function's code"
 _UNREADABLE = "the zygote reported an unreadable error"
 
@@ -43,7 +45,11 @@ class Bound(NamedTuple):
 
 
 class Zygote:
-    """The fork parent of one bundle's workers."""
+    """The fork parent of one bundle's workers.
+
+    Once one was wanted, the next is forked ahead, for whichever function will want it. It has run
+    no more of the user's code than the zygote has, and belongs to nobody until it is claimed.
+    """
 
     def __init__(self, tree: Tree, drain: Drain) -> None:
         self._tree = tree
@@ -53,6 +59,8 @@ class Zygote:
         self._coming: dict[int, Worker] = {}
         self._workers: dict[int, Worker] = {}  # by pid, as the zygote says it
         self._forked: list[Worker] = []  # that were not gone at the last look
+        self._spare: Worker | None = None
+        self._forks_ahead = False
         self._channel: Channel
         self._closed = False
         self.on_closed: Callable[[], None] = lambda: None
@@ -107,7 +115,10 @@ class Zygote:
             SpawnFailedError: the zygote ended while it imported the bundle.
         """
         self._channel.send(wire.encode([wire.BIND, bind, import_here]))
-        return await self._bound
+        bound = await self._bound
+        # A worker that has to import cannot do it before it is known for which function.
+        self._forks_ahead = import_here and not bound.unforkable
+        return bound
 
     def fork(self, function: str, events: WorkerEvents) -> Worker:
         """Ask for one worker; it says by `events.ready` when it serves, or by `gone` why not.
@@ -117,13 +128,32 @@ class Zygote:
         """
         if not self.alive:
             raise SpawnFailedError("the zygote is gone")
+        worker, self._spare = self._spare, None
+        if worker is None:
+            worker = self._fork(function, events)
+        else:
+            worker.claim(function, events)
+        self._forked = [*self._left(), worker]
+        if self._forks_ahead:
+            asyncio.get_running_loop().call_later(_REFILL_S, self._refill)
+        return worker
+
+    def _refill(self) -> None:
+        if self.alive and self._spare is None:
+            with contextlib.suppress(SpawnFailedError):  # whoever wants one hears of it
+                self._spare = self._fork("", Unclaimed(self._forget_spare))
+
+    def _forget_spare(self, worker: Worker) -> None:
+        if worker is self._spare:
+            self._spare = None
+
+    def _fork(self, function: str, events: WorkerEvents) -> Worker:
         try:
             worker, fds = Worker.create(events, self._tree, self._drain)
         except OSError as error:
             raise SpawnFailedError(f"no descriptors for a worker: {error.strerror}") from error
         token = next(self._tokens)
         self._coming[token] = worker
-        self._forked = [*self._left(), worker]
         try:
             self._channel.send_with_fds(wire.encode([wire.FORK, token, function]), fds)
         except OSError as error:
@@ -186,6 +216,8 @@ class Zygote:
         for worker in (*self._coming.values(), *self._workers.values()):
             worker.orphaned()
         self._coming.clear()
+        if self._spare is not None:
+            self._spare.fail("nobody wanted it")
         self._bury()
         self.on_closed()
 

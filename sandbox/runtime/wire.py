@@ -17,6 +17,7 @@ import msgpack
 # host -> worker
 CALL = 1  # [CALL, id: bin16, event: list, context: [invocation id, traceparent, tracestate]]
 CANCEL = 2  # [CANCEL, id]: the caller has been answered; stop the coroutine if it still runs
+TAKE = 3  # [TAKE, function name]: the first that a worker hears which was forked for nobody yet
 
 # worker -> host
 HELLO = 10  # [HELLO, is_coroutine, error: [line, detail] | nil]
@@ -31,7 +32,7 @@ APART = 256 << 10
 
 # host -> zygote
 BIND = 20  # [BIND, bind: map, import_here: bool]
-FORK = 21  # [FORK, token, function name] with fds: channel, log, stdout, stderr, progress
+FORK = 21  # [FORK, token, function name | ""] with fds: channel, log, stdout, stderr, progress
 
 # zygote -> host
 BOUND = 30  # [BOUND, {function: [line, detail] | nil}, reasons not to fork: list of str]

@@ -47,8 +47,11 @@ def warm() -> None:
     b.close()
 
 
-def run(fds: list[int], entry: Entry | LoadError) -> None:
-    """Become a worker of one function in a process just forked from the zygote."""
+def run(fds: list[int], entry: Entry | LoadError | Callable[[str], Entry | LoadError]) -> None:
+    """Become a worker of one function in a process just forked from the zygote.
+
+    With a callable: of the function that the host names when it wants one; till then, wait.
+    """
     channel, log, stdout, stderr, progress = fds
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
@@ -63,6 +66,9 @@ def run(fds: list[int], entry: Entry | LoadError) -> None:
         capture.install()
         bodies = Lane(records)
         sock = socket.socket(fileno=channel)
+        if callable(entry):
+            warm()
+            entry = entry(_taken(sock))
         error = list(entry.args) if isinstance(entry, LoadError) else None
         is_coroutine = isinstance(entry, Entry) and entry.is_coroutine
         sock.sendall(wire.encode([wire.HELLO, is_coroutine, error]))
@@ -72,6 +78,15 @@ def run(fds: list[int], entry: Entry | LoadError) -> None:
             else:
                 _serve(sock, entry, capture, page, bodies)
     capture.finish()
+    os._exit(0)
+
+
+def _taken(sock: socket.socket) -> str:
+    """Wait for a function's name; it is gone who is never wanted."""
+    decoder = wire.Decoder(wire.MAX_HOST_FRAME)
+    while data := _read(sock, decoder):
+        for _take, name in decoder.feed(data):
+            return str(name)
     os._exit(0)
 
 

@@ -94,10 +94,12 @@ class _Zygote:
             self._link.close()
             for pidfd in self._workers:
                 os.close(pidfd)
-            entry = self._entries.get(name) or load(self._functions[name])
-            worker.run(fds, entry)
+            worker.run(fds, self._entry(name) if name else self._entry)
         finally:
             os._exit(1)
+
+    def _entry(self, name: str) -> loader.Entry | loader.LoadError:
+        return self._entries.get(name) or load(self._functions[name])
 
     def _watch(self, pid: int) -> None:
         # A pidfd, not SIGCHLD: user code may replace signal handlers and the wake-up descriptor.
