@@ -47,8 +47,9 @@ class Bound(NamedTuple):
 class Zygote:
     """The fork parent of one bundle's workers.
 
-    Once one was wanted, the next is forked ahead, for whichever function will want it. It has run
-    no more of the user's code than the zygote has, and belongs to nobody until it is claimed.
+    From the second that is wanted, the next is forked ahead, for whichever function will want it; a
+    bundle whose first worker lives on pays for no other. It has run no more of the user's code than
+    the zygote has, and belongs to nobody until it is claimed.
     """
 
     def __init__(self, tree: Tree, drain: Drain) -> None:
@@ -128,13 +129,14 @@ class Zygote:
         """
         if not self.alive:
             raise SpawnFailedError("the zygote is gone")
+        again = bool(self._forked)
         worker, self._spare = self._spare, None
         if worker is None:
             worker = self._fork(function, events)
         else:
             worker.claim(function, events)
         self._forked = [*self._left(), worker]
-        if self._forks_ahead:
+        if again and self._forks_ahead:
             asyncio.get_running_loop().call_later(_REFILL_S, self._refill)
         return worker
 

@@ -11,6 +11,10 @@ import platform
 from collections.abc import Mapping
 
 _INHERITED = ("LANG", "LC_ALL", "PATH", "TZ")
+#: Libraries for numbers start threads when they are imported, as many as there are processors. A
+#: process with threads cannot be forked, so every new worker would import them again; and workers
+#: are many, so that their threads would only be in each other's way. The app's word counts.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def function_environment(
@@ -22,6 +26,7 @@ def function_environment(
         **{name: inherited[name] for name in _INHERITED if name in inherited},
         "HOME": "/tmp",  # noqa: S108  a place that exists; the sandbox makes it a private one
         "PYTHONUNBUFFERED": "1",
+        **dict.fromkeys(_ONE_THREAD, "1"),
         "AZURE_FUNCTIONS_ENVIRONMENT": "Production",
         "FUNCTIONS_EXTENSION_VERSION": "~4",
         "FUNCTIONS_WORKER_RUNTIME": "python",

@@ -32,6 +32,12 @@ def test_what_is_not_there_is_not_made_up_but_for_the_path() -> None:
     assert not {"LANG", "LC_ALL", "TZ"} & got.keys()
 
 
+def test_libraries_start_no_threads_at_their_import() -> None:
+    """Numpy would: a process that has imported it could not be forked (sandbox.md T7)."""
+    got = seen(OPENBLAS_NUM_THREADS="8")
+    assert got["OMP_NUM_THREADS"] == got["OPENBLAS_NUM_THREADS"] == got["MKL_NUM_THREADS"] == "1"
+
+
 def test_apps_read_about_their_host() -> None:
     """The names that Azure's documents give, with this platform's values."""
     got = seen()
