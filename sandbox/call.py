@@ -55,7 +55,7 @@ class Call(ABC):
 
 def encode_call(call_id: bytes, event: tuple[Any, ...], trace: tuple[str, str] | None) -> bytes:
     """Return the frame of one call: its event as the guest reads it, and its trace context."""
-    return wire.encode((wire.CALL, call_id, event, trace))
+    return CallTemplate(event, trace).frame(call_id, event[-1])
 
 
 class CallTemplate:
@@ -64,9 +64,9 @@ class CallTemplate:
     __slots__ = ("_end", "_start")
 
     def __init__(self, event: tuple[Any, ...], trace: tuple[str, str] | None) -> None:
-        self._start = wire.without_last(event)
+        self._start = wire.event_start(event)
         self._end = wire.pack(trace)
 
-    def frame(self, call_id: bytes, last: bytes | int) -> bytes:
+    def frame(self, call_id: bytes, last: Any) -> bytes:
         """Return the frame of one call."""
         return wire.encode_call(call_id, self._start, last, self._end)

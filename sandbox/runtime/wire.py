@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgpack
 
 # host -> worker
-CALL = 1  # [CALL, id: bin16, event: list, context: [invocation id, traceparent, tracestate]]
+# An event's last value changes from call to call, the others repeat: those come packed, as one bin.
+CALL = 1  # [CALL, id: bin16, [event but its last value: bin, last value], [traceparent, …] | nil]
 CANCEL = 2  # [CANCEL, id]: the caller has been answered; stop the coroutine if it still runs
 TAKE = 3  # [TAKE, function name]: the first that a worker hears which was forked for nobody yet
 
@@ -100,6 +101,7 @@ _pack = _new_packer().pack
 _LARGE: Final = 1 << 20
 _header: Final = _HEADER.pack
 _CALL_START: Final = b"\x94\x01\xc4\x10"  # an array of four, CALL, 16 bytes
+_PAIR: Final = b"\x92"
 _EMPTY: Final = b"\xc4\x00"
 _length_at: Final = _HEADER.unpack_from
 _UNPACK_ERRORS = (
@@ -142,15 +144,15 @@ def encode(message: Any) -> bytes:
     return _header(len(body)) + body
 
 
-def without_last(values: tuple[Any, ...]) -> bytes:
-    """Return an array in msgpack whose last value, whatever it is here, is still to come."""
-    return pack((*values[:-1], None))[:-1]
+def event_start(event: tuple[Any, ...]) -> bytes:
+    """Return how an event begins in the frame of its call: all but its last value."""
+    return _PAIR + pack(pack(event[:-1]))
 
 
-def encode_call(call_id: bytes, start: bytes, last: bytes | int, trace: bytes) -> bytes:
-    """Return the frame of a call whose event is packed but for its last value [hot path].
+def encode_call(call_id: bytes, start: bytes, last: Any, trace: bytes) -> bytes:
+    """Return the frame of a call; `start` is of `event_start`, `trace` packed [hot path].
 
-    `trace` is packed as well. Not for use by two threads at once, like `encode`.
+    Not for use by two threads at once, like `encode`.
     """
     packed: bytes = _pack(last) if last != b"" else _EMPTY
     body = b"".join((_CALL_START, call_id, start, packed, trace))

@@ -41,7 +41,7 @@ _clock = time.perf_counter_ns
 def warm() -> None:
     """Walk the cold path once in the launcher."""
     a, b = socket.socketpair()
-    a.sendall(wire.encode([wire.CALL, b"0" * 16, ["GET", "http://x/", [], [], [], b""], None]))
+    a.sendall(wire.encode([wire.CALL, b"0" * 16, [wire.pack(["GET", [], []]), b""], None]))
     wire.Decoder(wire.MAX_HOST_FRAME).feed(b.recv(_READ))
     a.close()
     b.close()

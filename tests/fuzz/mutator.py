@@ -30,7 +30,7 @@ SAMPLES: tuple[list[Any], ...] = (
     [wire.FAILED, "exec", 2, "exec: No such file"],
     [wire.EXITED, 0, None],
     [wire.EXITED, None, 9],
-    [wire.CALL, b"i" * 16, ["GET", "http://x/", [], [], [], b""], None],
+    [wire.CALL, b"i" * 16, [wire.pack(["GET", "http://x/", [], [], []]), b""], None],
     [wire.CANCEL, b"i" * 16],
     [wire.KILL],
     [0],

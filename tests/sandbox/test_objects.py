@@ -11,7 +11,7 @@ import azure.functions as func
 import guest
 import pytest
 
-from sandbox.runtime import context, events, failures, objects, replies, signature
+from sandbox.runtime import context, events, failures, objects, replies, signature, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,12 @@ def request(query: str = "", body: bytes = b"", **more: Any) -> list[Any]:
     event[2] = more.get("headers", [])
     event[4] = more.get("route", [])
     event[0] = more.get("method", "get")
-    return event
+    return packed(event)
+
+
+def packed(event: list[Any]) -> list[Any]:
+    """Return an event as it comes over the wire."""
+    return [wire.pack(event[:-1]), event[-1]]
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -91,6 +96,40 @@ def test_the_direct_way_equals_the_converters() -> None:
         assert getattr(direct, name) == getattr(converted, name)
     assert dict(direct.headers) == dict(converted.headers)
     assert direct.get_body() == converted.get_body()
+
+
+def test_requests_of_one_head_are_alike_and_apart() -> None:
+    """They are copies of the first one: what a call does to its request, no other one sees."""
+    seen: list[Any] = []
+
+    def main(req: func.HttpRequest) -> str:
+        seen.append(req)
+        return ""
+
+    made = entry(main)
+    form = [["content-type", "application/x-www-form-urlencoded"]]
+    for body in (b"a=1", b"a=2", b""):
+        made.call(request("q=7", body, headers=form, method="POST"), INFO)
+        seen[-1].own = body
+        assert seen[-1].form.get("a", "") == body.decode()[2:]
+    assert [each.get_body() for each in seen] == [b"a=1", b"a=2", b""]
+    assert [each.own for each in seen] == [b"a=1", b"a=2", b""]
+    assert {each.params["q"] for each in seen} == {"7"}
+    assert len({type(each) for each in seen}) == 1
+
+
+def test_a_request_that_cannot_be_copied_is_made_each_time() -> None:
+    """A library whose requests hold what somebody could change gets a fresh one for each call."""
+
+    class Odd:
+        def __init__(self, *_: Any, body: bytes, **__: Any) -> None:
+            self.body = body
+            self.notes: list[str] = []
+
+    requests = events._Requests(Odd)
+    first, second = (requests.build(request(body=b"x")) for _ in range(2))
+    assert first.notes is not second.notes
+    assert second.body == b"x"
 
 
 def test_a_form_is_parsed_by_the_library() -> None:
@@ -334,7 +373,8 @@ def test_a_cookie_with_an_impossible_date_fails_and_names_it(
 # --- other events ---------------------------------------------------------------------------------
 
 TIMER = ("timer", "timerTrigger", "in")
-TICK = ["timertrigger", "json", json.dumps({"IsPastDue": True, "ScheduleStatus": None}), []]
+FACTS = json.dumps({"IsPastDue": True, "ScheduleStatus": None})
+TICK = packed(["timertrigger", "json", FACTS, []])
 
 
 def test_a_timer_gets_the_librarys_request() -> None:
@@ -367,7 +407,7 @@ def test_a_manual_trigger_gets_its_input_as_text() -> None:
     def raw(data: bytes) -> bytes:
         return data
 
-    event = ["manualtrigger", "string", "input", []]
+    event = packed(["manualtrigger", "string", "input", []])
     manual = ("data", "manualTrigger", "in")
     assert call(text, manual, event=event) == (0, "input!")
     assert call(raw, manual, event=event) == (0, b"input")
