@@ -12,6 +12,7 @@ from collections.abc import Callable
 PAUSES_S = (0.0, 0.05, 0.2, 1.0, 5.0, 15.0)
 #: A wait that a caller notices.
 PATIENCE_S = 0.25
+_UNBEARABLE = next(n for n, pause in enumerate(PAUSES_S) if pause > PATIENCE_S)
 
 
 class Attempts:
@@ -35,15 +36,18 @@ class Attempts:
         """Return why nobody shall wait for the next attempt; empty if that comes soon."""
         return self.reason if self.pause > PATIENCE_S else ""
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, *, slow: bool = False) -> None:
         """Note a failure; each one in a row is followed by a longer pause.
 
-        What fails during a pause was begun before it: attempts side by side count as one.
+        What fails during a pause was begun before it: attempts side by side count as one. After one
+        that was `slow` nobody waits for the next: it has cost them enough.
         """
         if self.pause:
             self.reason = reason
             return
         self._failures = min(self._failures + 1, len(PAUSES_S) - 1)
+        if slow:
+            self._failures = max(self._failures, _UNBEARABLE)
         self.reason = reason
         self._until = self._now() + PAUSES_S[self._failures]
 

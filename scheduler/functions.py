@@ -67,6 +67,7 @@ class Limits:
         idle_s: a worker without a call for so long is retired; min_workers of them stay.
         min_workers: workers kept warm.
         recycle_calls: a worker is replaced after so many calls; 0 is never.
+        start_timeout_s: how long importing the code may take until it is given up.
     """
 
     timeout_s: float | None = 1800.0
@@ -78,6 +79,7 @@ class Limits:
     idle_s: float = 60.0
     min_workers: int = 1
     recycle_calls: int = 0
+    start_timeout_s: float = 60.0
 
 
 class BundleKind(Enum):

@@ -23,6 +23,17 @@ _log = logging.getLogger("taak.scheduler")
 _PROVED_S = 1.0  # a zygote that lived so long was not ended by its own import
 
 
+class LateStartError(SpawnFailedError):
+    """An import that has had its time and is given up."""
+
+    def __init__(self, allowed_s: float) -> None:
+        super().__init__(
+            f"importing the code took longer than {allowed_s:g} s and was given up; do slow work "
+            'when it is first needed, or raise "taak": {"start_timeout_s"} in function.json or '
+            "host.json"
+        )
+
+
 class Launchers(Protocol):
     """Where sandboxes come from."""
 
@@ -91,7 +102,7 @@ class LiveBundle:
             try:
                 self._zygote = await self._build()
             except SpawnFailedError as failure:
-                self.attempts.failed(str(failure))
+                self.attempts.failed(str(failure), slow=isinstance(failure, LateStartError))
                 raise
             self.attempts.succeeded()
             self._built_at = self._now()
@@ -128,11 +139,16 @@ class LiveBundle:
         )
         preload = not self.bundle.own_packages
         zygote = await self._launchers.zygote(spec, self._sink(self.bundle.name), preload=preload)
+        allowed_s = max(function.limits.start_timeout_s for function in self._functions)
         try:
-            bound = await zygote.bind(self._bind(preload=preload), import_here=import_here)
+            async with asyncio.timeout(allowed_s):
+                bound = await zygote.bind(self._bind(preload=preload), import_here=import_here)
         except SpawnFailedError:
             zygote.kill()
             raise
+        except TimeoutError:
+            zygote.kill()
+            raise LateStartError(allowed_s) from None
         if import_here:
             self.errors = {name: error for name, error in bound.errors.items() if error}
             self.unforkable = bound.unforkable

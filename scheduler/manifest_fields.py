@@ -92,7 +92,7 @@ class Fields:
             return default
         return number
 
-    def whole(self, name: str, default: int, *, at_least: int = 0) -> int:
+    def whole(self, name: str, default: int, *, at_least: float = 0) -> int:
         """Return a whole number that is not below a bound."""
         number = self.number(name, default, at_least=at_least)
         if number == int(number):
@@ -173,7 +173,7 @@ def _number(value: Any) -> float | None:
 
 #: The names of Limits, as they stand under "taak" in host.json and function.json.
 LIMIT_NAMES = tuple(field.name for field in fields(Limits))
-_AT_LEAST: Mapping[str, int] = {"max_workers": 1, "concurrency": 1}
+_AT_LEAST: Mapping[str, float] = {"max_workers": 1, "concurrency": 1, "start_timeout_s": 0.1}
 
 
 def read_limits(taak: Fields, defaults: Limits) -> Limits:

@@ -8,14 +8,16 @@ and more slowly; who waits for one is told why. Knows nothing of deadlines or re
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from sandbox.errors import SpawnFailedError
-from sandbox.worker import Worker
+from sandbox.worker import Worker, WorkerState
 from scheduler.alarms import Alarms
 from scheduler.attempts import Attempts
 from scheduler.deadlines import SLOW_S, head_age
+from scheduler.live_bundle import LateStartError
 from scheduler.pool_state import PoolState
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Growth:
         self._loop = asyncio.get_running_loop()
         self._starts = Attempts(self._loop.time)
         self._arrivals: list[asyncio.Future[None]] = []
+        self._expected: deque[tuple[float, Worker]] = deque()  # with when each must have come
 
     @property
     def trouble(self) -> str:
@@ -120,7 +123,7 @@ class Growth:
         if (zygote := pool.live.ready) is None:
             self._spawn(self._fork_later())
         else:
-            zygote.fork(pool.function.name, pool)
+            self._expect(zygote.fork(pool.function.name, pool))
 
     async def _fork_later(self) -> None:
         pool = self._pool
@@ -128,7 +131,7 @@ class Growth:
             zygote = await pool.live.zygote()
             if pool.broken is not None:
                 raise SpawnFailedError(pool.broken[0])
-            zygote.fork(pool.function.name, pool)
+            self._expect(zygote.fork(pool.function.name, pool))
         except SpawnFailedError as error:
             self.coming -= 1
             self._announce(error)
@@ -137,6 +140,29 @@ class Growth:
             elif not pool.workers:
                 pool.refuse(str(error))
             pool.close_if_done()
+
+    def _expect(self, worker: Worker) -> None:
+        """Give a worker its time: it may be one that imports the code by itself."""
+        expected = self._expected
+        while expected and expected[0][1].state is not WorkerState.FORKED:
+            expected.popleft()
+        allowed_s = self._pool.function.limits.start_timeout_s
+        expected.append((self._loop.time() + allowed_s, worker))
+        self._alarms.arm(self._end_late, allowed_s)
+
+    def _end_late(self) -> None:
+        """End the workers whose time is over, and look again when the next one's is."""
+        expected, now = self._expected, self._loop.time()
+        while expected and (
+            expected[0][1].state is not WorkerState.FORKED or expected[0][0] <= now
+        ):
+            _due, worker = expected.popleft()
+            if worker.state is WorkerState.FORKED:
+                late = LateStartError(self._pool.function.limits.start_timeout_s)
+                self._starts.failed(str(late), slow=True)
+                worker.kill(str(late))
+        if expected:
+            self._alarms.arm(self._end_late, expected[0][0] - now)
 
     def _try_again(self) -> None:
         if self._pool.waiting:

@@ -207,7 +207,7 @@ def _limits_shape(function: Function) -> dict[str, Any]:
     limits = function.limits
     names = (
         "timeout_s", "max_workers", "concurrency", "prefetch", "queue_depth", "queue_age_s",
-        "idle_s", "min_workers", "recycle_calls",
+        "idle_s", "min_workers", "recycle_calls", "start_timeout_s",
     )  # fmt: skip
     own = {name: getattr(limits, name) for name in names}
     return {**own, **resource_limits(function.bundle.isolation)}

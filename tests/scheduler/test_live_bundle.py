@@ -29,7 +29,7 @@ from scheduler.live_bundle import LiveBundle
 class FakeZygote:
     """A fork parent that answers its bind as the test says."""
 
-    def __init__(self, spec: SandboxSpec, preload: bool, answer: Bound | Exception) -> None:
+    def __init__(self, spec: SandboxSpec, preload: bool, answer: Bound | Exception | None) -> None:
         self.spec = spec
         self.preload = preload
         self.alive = True
@@ -43,6 +43,8 @@ class FakeZygote:
     async def bind(self, bind: dict[str, Any], *, import_here: bool) -> Bound:
         self.bound.append((bind, import_here))
         await asyncio.sleep(0)
+        if self._answer is None:
+            await asyncio.Event().wait()
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer if import_here else Bound({}, [])
@@ -63,7 +65,7 @@ class Bench:
     def __init__(self, tmp: Path) -> None:
         self.made: list[FakeZygote] = []
         self.refusals: list[Exception] = []
-        self.answer: Bound | Exception = Bound({"f": None, "g": None}, [])
+        self.answer: Bound | Exception | None = Bound({"f": None, "g": None}, [])
         self.sinks: list[str] = []
         self.lost = 0
         self.time = 100.0
@@ -128,7 +130,9 @@ def slept(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> list[float]:
         pauses.append(round(seconds, 3))
         bench.time += seconds
 
-    monkeypatch.setattr(module, "asyncio", SimpleNamespace(Lock=asyncio.Lock, sleep=sleep))
+    monkeypatch.setattr(
+        module, "asyncio", SimpleNamespace(Lock=asyncio.Lock, sleep=sleep, timeout=asyncio.timeout)
+    )
     return pauses
 
 
@@ -195,6 +199,17 @@ async def test_an_app_with_packages_of_its_own_never_meets_ours(bench: Bench) ->
     await bench.live().zygote()
     assert bench.made[0].preload is False
     assert bench.made[0].bound[0][0]["preloaded"] is False
+
+
+async def test_an_import_that_hangs_is_given_up(bench: Bench) -> None:
+    """The longest time that any function of the bundle is given; the sandbox ends with it."""
+    bench.answer = None
+    patient = bench.function("g", limits=Limits(start_timeout_s=0.02))
+    live = bench.live(bench.function("f", limits=Limits(start_timeout_s=0.01)), patient)
+    with pytest.raises(SpawnFailedError, match=r"longer than 0\.02 s .*start_timeout_s"):
+        await live.zygote()
+    assert bench.made[0].killed
+    assert "longer" in live.attempts.refusal, "nobody waits for another attempt"
 
 
 async def test_what_does_not_load_is_kept_by_name(bench: Bench) -> None:

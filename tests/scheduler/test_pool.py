@@ -13,6 +13,7 @@ from future_call import FutureCall
 
 from sandbox.call import Call
 from sandbox.errors import SandboxDiedError, SpawnFailedError
+from sandbox.worker import WorkerState
 from scheduler.attempts import Attempts
 from scheduler.deadlines import CallTimedOutError
 from scheduler.errors import BusyError
@@ -46,10 +47,12 @@ class FakeWorker:
         self.draining = False
         self.recalled = False
         self.failed_start = False
+        self.state = WorkerState.FORKED
         self.facts = ""
 
     def take(self) -> None:
         self.usable = True
+        self.state = WorkerState.BOUND
 
     def send(self, call: Call, now: float) -> None:
         call.sent_at = now
@@ -569,6 +572,33 @@ async def test_warming_up_tells_why_there_is_no_worker(tmp_path: Path, spawned: 
     told = ("a worker ended before its first call", "")
     assert await warming == told
     assert bench.pool.load_error == told
+
+
+async def test_a_worker_that_imports_by_itself_has_its_time(tmp_path: Path, spawned: list) -> None:
+    """Then it is ended, and who waits is told which limit that was, without another attempt."""
+    bench = Bench(tmp_path, spawned, start_timeout_s=0.01)
+    warming = asyncio.ensure_future(bench.pool.warm())
+    while not bench.workers or not bench.workers[0].killed:
+        await asyncio.sleep(0.002)
+    (worker,) = bench.workers
+    assert "longer than 0.01 s" in worker.killed
+    worker.failed_start, worker.facts = True, worker.killed
+    worker.die([])
+    told = await warming
+    assert told is not None
+    assert '"taak": {"start_timeout_s"}' in told[0]
+    assert len(bench.workers) == 1
+
+
+async def test_a_worker_that_came_in_time_is_left_alone(tmp_path: Path, spawned: list) -> None:
+    """However often others come after it."""
+    bench = Bench(tmp_path, spawned, start_timeout_s=0.01)
+    warming = asyncio.ensure_future(bench.pool.warm())
+    await asyncio.sleep(0)
+    bench.arrive()
+    assert await warming is None
+    await asyncio.sleep(0.03)
+    assert not bench.workers[0].killed
 
 
 async def test_a_build_that_failed_is_the_functions_error(tmp_path: Path, spawned: list) -> None:
