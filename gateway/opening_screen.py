@@ -53,7 +53,8 @@ def _served_problems(platform: Platform) -> list[str]:
     """Return what is wrong with the release that serves, but for what the table says already."""
     told = {name for name in _names(platform) if platform.dispatcher.load_error(name)}
     problems = platform.catalog.definition.problems
-    return [str(p) for p in problems if not (p.field == "import" and p.owner in told)]
+    shown = [p for p in problems if not (p.field == "import" and p.owner in told)]
+    return [f"warning: {p}" if p.warning else str(p) for p in shown]
 
 
 async def _refusal(platform: Platform) -> list[str]:

@@ -52,6 +52,7 @@ from scheduler.errors import SchedulerError
 from scheduler.function_environment import function_environment
 from scheduler.function_logs import FunctionLogs
 from scheduler.history import History
+from scheduler.isolation import Level
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
 from scheduler.live_settings import LiveSettings
@@ -315,6 +316,7 @@ class _Server:
             store,
             prepare=dispatcher.prepare,
             settings=settings,
+            least=Level(config.require_sandbox) if config.require_sandbox else None,
             settle_s=config.settle_s,
         )
         about: dict[str, Any] = {"settings": settings, "environ": os.environ}

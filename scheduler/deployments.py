@@ -22,6 +22,7 @@ from scheduler.deployment_log import DeploymentLog, DeploymentStore
 from scheduler.errors import SchedulerError
 from scheduler.file_index import FileChangedError, Index
 from scheduler.functions import AppDefinition, Problem
+from scheduler.isolation import Level
 from scheduler.manifest import read_again
 from scheduler.reading import Reading, Source
 from scheduler.refusal import RefusedError, not_copied, same_refusal, tell_errors
@@ -30,7 +31,7 @@ from scheduler.retention import Retention
 from scheduler.site_files import SiteFiles
 from scheduler.source.delivery import Delivery
 from scheduler.source.tree_change import ObstacleError, TreeChange
-from scheduler.verdict import inherited, losses, owned
+from scheduler.verdict import inherited, losses, owned, with_levels
 
 _log = logging.getLogger("taak.deployments")
 
@@ -81,6 +82,7 @@ class Deployments:
         *,
         prepare: Prepare,
         settings: Mapping[str, str],
+        least: Level | None = None,
         clock: Clock | None = None,
         settle_s: float = 0.2,
         patience_s: float = 10.0,
@@ -90,6 +92,7 @@ class Deployments:
         self._records = DeploymentLog(store, self._site)
         self._prepare = prepare
         self._settings = settings
+        self._least = least  # of every bundle
         self._clock = clock or SystemClock()
         self._files = SiteFiles(
             site, home, releases, self._clock, settle_s=settle_s, patience_s=patience_s
@@ -314,6 +317,7 @@ class Deployments:
         except SchedulerError as error:
             raise RefusedError([*coming.problems, Problem(".", str(error))]) from error
         problems = [*coming.problems, *unloaded, *inherited(serving, coming)]
+        problems = with_levels(problems, coming, self._least)
         if losses(serving, unloaded):
             await self._prepare(serving, serving)  # the workers that were made ready are not wanted
             raise RefusedError(problems)

@@ -80,6 +80,7 @@ class Dispatcher:
         self._live: dict[str, LiveBundle] = {}
         self._draining: set[Pool] = set()
         self._definition: AppDefinition | None = None
+        self._newest: AppDefinition | None = None  # that was seen; perhaps it is refused
         self._closing = ""
         self._loop = asyncio.get_running_loop()
         self._ids = Ids()
@@ -248,6 +249,7 @@ class Dispatcher:
         are kept warm, the rest when they are called.
         """
         await self._discard()
+        self._newest = coming
         serving = {f.name: f.bundle.digest for f in current.functions}
         changed = [f for f in coming.functions if serving.get(f.name) != f.bundle.digest]
         if doubtful is not None:
@@ -279,7 +281,7 @@ class Dispatcher:
 
     def apply(self, diff: Diff) -> None:
         """Let the new release serve; the old one answers what it has and ends."""
-        self._definition = diff.current
+        self._definition = self._newest = diff.current
         before, self._pools = self._pools, {}
         for function in diff.current.functions:
             self._pools[function.name] = self._pool_for(function, before.get(function.name))
@@ -328,10 +330,20 @@ class Dispatcher:
         if live is None or not live.pools:
             together = tuple(f for f in definition.functions if f.bundle.digest == digest)
             live = LiveBundle(
-                function.bundle, together, self._launchers, self._sink, self._environment
+                function.bundle,
+                together,
+                self._launchers,
+                self._sink,
+                self._environment,
+                lambda: self._others(digest),
             )
             self._live[digest] = live
         return Pool(function, live, self.logs, self._spawn)
+
+    def _others(self, digest: str) -> str:
+        """Return the names of the functions that are not in a bundle, as one text."""
+        newest = self._newest.functions if self._newest else ()
+        return " ".join(f.name for f in newest if f.bundle.digest != digest)
 
     async def _prepare_one(
         self, pool: Pool, gate: asyncio.Semaphore, problems: list[Problem]

@@ -30,7 +30,7 @@ from scheduler.functions import (
 )
 from scheduler.host_manifest import HOST_FILE, HostManifest, read_document, read_zone
 from scheduler.isolation import Level
-from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
+from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation, warn_idle
 from scheduler.manifest_fields import LIMIT_NAMES, Fields, read_limits, shown
 from scheduler.route_rules import route_problem
 from scheduler.schedule import ScheduleError, parse_timer
@@ -39,6 +39,10 @@ FUNCTION_FILE = "function.json"
 _NAME = re.compile(r"[a-z][a-z0-9_\-]{0,127}", re.IGNORECASE)
 _METHOD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
 _TAAK_KEYS = ("environment", "time_zone", *LIMIT_NAMES, *ISOLATION_NAMES)
+_ELSEWHERE = {
+    "isolation": f"it holds for all functions; set it in {HOST_FILE}",
+    **dict.fromkeys(("restart_backoff", "python"), "it is for jobs, in settings.job"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def _read(app: AppView, folder: str, bundle: Bundle, problems: list[Problem]) ->
     _check_name(folder, fields)
     bindings = read_bindings(fields, app.manifest.host.settings)
     taak = fields.inner("taak", loose=True)
-    taak.warn_unknown(_TAAK_KEYS)
+    taak.warn_unknown(_TAAK_KEYS, _ELSEWHERE)
     zone = read_zone(taak, app.manifest.host.time_zone)
     found = _trigger(folder, fields, bindings, zone)
     if found is None:
@@ -98,7 +102,9 @@ def _read(app: AppView, folder: str, bundle: Bundle, problems: list[Problem]) ->
 def _isolated(bundle: Bundle, taak: Fields) -> Bundle:
     """Return the bundle as the function's own "taak" wants it; shared by all, it is the app's."""
     if bundle.kind is BundleKind.FUNCTION:
-        return replace(bundle, isolation=read_isolation(taak, bundle.isolation))
+        isolation = read_isolation(taak, bundle.isolation)
+        warn_idle(taak, isolation, program=False)
+        return replace(bundle, isolation=isolation)
     for name in ISOLATION_NAMES:
         if taak.raw(name) is not None:
             told = 'is ignored: all functions share one sandbox ("isolation": "app"); set it in '

@@ -17,7 +17,7 @@ from typing import Any
 from scheduler.app_settings import lookup
 from scheduler.functions import HostSettings, Limits, Problem
 from scheduler.isolation import Isolation
-from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
+from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation, warn_idle
 from scheduler.lenient_json import Document, LenientJsonError, parse
 from scheduler.log_fields import read_log_limits
 from scheduler.log_limits import LogLimits
@@ -36,6 +36,7 @@ _CONNECTION_HEADERS = frozenset(
     }
 )  # fmt: skip
 _TAAK_KEYS = ("isolation", "environment", "time_zone", "logs", *LIMIT_NAMES, *ISOLATION_NAMES)
+_ELSEWHERE = dict.fromkeys(("restart_backoff", "python"), "it is for jobs, in settings.job")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,9 @@ class HostManifest:
     environment: Mapping[str, str] = field(default_factory=dict)  # of every function and job
     allowed: frozenset[str] | None = None  # names in host.json "functions", casefolded
     problems: tuple[Problem, ...] = ()
+    idle: Mapping[str, Problem] = field(
+        default_factory=dict
+    )  # keys without effect in the app's own
 
     @property
     def usable(self) -> bool:
@@ -89,8 +93,12 @@ def _host(fields: Fields, settings: Mapping[str, str], problems: list[Problem]) 
         told = "is missing" if version is None else f"is {shown(version)}"
         fields.complain(f'{told}; write "version": "2.0"', "version")
     taak = fields.inner("taak", loose=True)
-    taak.warn_unknown(_TAAK_KEYS)
+    taak.warn_unknown(_TAAK_KEYS, _ELSEWHERE)
     http = fields.inner("extensions").inner("http")
+    isolation = read_isolation(taak, Isolation())
+    warnings: list[Problem] = []
+    view = fields.noting(warnings).inner("taak", loose=True)
+    idle = warn_idle(view, isolation, program=True)
     limits = replace(Limits(), timeout_s=_function_timeout(fields))
     return HostManifest(
         host=HostSettings(
@@ -102,11 +110,12 @@ def _host(fields: Fields, settings: Mapping[str, str], problems: list[Problem]) 
             logs=read_log_limits(taak, LogLimits(), whole_app=True),
         ),
         limits=read_limits(taak, limits),
-        isolation=read_isolation(taak, Isolation()),
+        isolation=isolation,
         one_bundle=_isolation(taak) == "app",
         environment={**settings, **taak.texts("environment")},
         allowed=_allowed(fields),
         problems=tuple(problems),
+        idle=dict(zip(idle, warnings, strict=False)),  # no name if it is no object
     )
 
 

@@ -44,6 +44,38 @@ def read_isolation(taak: Fields, default: Isolation) -> Isolation:
     )
 
 
+def warn_idle(taak: Fields, isolation: Isolation, *, program: bool) -> list[str]:
+    """Warn of each key that a "taak" object sets without effect; return which these are.
+
+    `isolation` is what came out, `program` as for `idle_keys`.
+    """
+    idle = idle_keys(isolation, program=program)
+    names = [name for name in idle if taak.raw(name) is not None]
+    for name in names:
+        taak.complain(f"has no effect: {idle[name]}", name, warning=True)
+    return names
+
+
+def idle_keys(isolation: Isolation, *, program: bool) -> dict[str, str]:
+    """Return the keys that mean nothing here, with the reason and what to do.
+
+    `program`: it is a job's, whose code is a program of its own and not a worker.
+    """
+    if isolation.sandbox is Level.TRUSTED:
+        return dict.fromkeys(_NOT_TRUSTED, _TRUSTED)
+    idle = {} if program else {"cpu_s": "it is for jobs; a call has its timeout_s"}
+    if isolation.network is not Network.OUTBOUND:
+        idle["ports"] = 'without "network": "outbound" there is no network; add that, or remove it'
+    elif isolation.sandbox is Level.STRICT and not program:
+        idle |= dict.fromkeys(("network", "ports"), _STRICT)
+    return idle
+
+
+_NOT_TRUSTED: Final = ("network", "ports", "tmp_mib", "tmp_files")
+_TRUSTED: Final = '"sandbox": "trusted" leaves the network and the files of this machine; remove it'
+_STRICT: Final = '"sandbox": "strict" refuses new sockets; remove it, or use "standard"'
+
+
 def _number(taak: Fields, name: str, default: Isolation) -> int:
     usual: int = getattr(default, name)
     number = taak.whole(name, usual)

@@ -20,12 +20,12 @@ from scheduler.bundles import DISABLE_FILE
 from scheduler.file_index import Index
 from scheduler.functions import Bundle, Job, JobKind, Problem
 from scheduler.host_manifest import HostManifest, read_zone
-from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation
+from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation, warn_idle
 from scheduler.job_interpreter import lack
 from scheduler.job_policy_fields import POLICY_NAMES, read_policy
 from scheduler.lenient_json import Document, LenientJsonError, parse
 from scheduler.log_fields import read_log_limits
-from scheduler.manifest_fields import Fields, shown
+from scheduler.manifest_fields import LIMIT_NAMES, Fields, shown
 from scheduler.schedule import Schedule, ScheduleError, parse_job
 
 SETTINGS_FILE = "settings.job"
@@ -35,6 +35,10 @@ RESERVED = ".taak"
 _STOPPING_WAIT_S: Mapping[JobKind, float] = {JobKind.TRIGGERED: 30.0, JobKind.CONTINUOUS: 5.0}
 _OWN_KEYS = ("environment", "time_zone", "restart_backoff", "python", "debug", "logs")
 _TAAK_KEYS = (*_OWN_KEYS, *POLICY_NAMES, *ISOLATION_NAMES)
+_ELSEWHERE = {
+    "isolation": "each job has a sandbox of its own",
+    **dict.fromkeys(LIMIT_NAMES, "it is for functions"),
+}
 _KINDS = {kind.value: kind for kind in JobKind}
 _JSON_WORDS = {str: "a text", bool: "true or false", int: "a whole number"}
 
@@ -131,7 +135,9 @@ def read_job(
     document = _settings_document(root, f"{inner}/{SETTINGS_FILE}", place.owner, problems)
     fields = Fields(document, document.value, problems, owner=place.owner)
     taak = fields.inner("taak", loose=True)
-    taak.warn_unknown(_TAAK_KEYS)
+    taak.warn_unknown(_TAAK_KEYS, _ELSEWHERE)
+    isolation = read_isolation(taak, bundle.isolation)
+    warn_idle(taak, isolation, program=True)
     own = _Settings(document, place.owner, problems)
     script = choose_script(index.files_in(inner))
     schedule, schedule_error = _schedule(own, place.kind, app, read_zone(taak, app.host.time_zone))
@@ -141,7 +147,7 @@ def read_job(
     job = Job(
         name=place.name,
         kind=place.kind,
-        bundle=replace(bundle, isolation=read_isolation(taak, bundle.isolation)),
+        bundle=replace(bundle, isolation=isolation),
         directory=place.folder,
         live_folder=place.live,
         script=f"{inner}/{script}".removeprefix(f"{place.folder}/") if script else "",

@@ -51,6 +51,7 @@ class LiveBundle:
         launchers: Launchers,
         sink: Callable[[str], OutputSink],
         environment: Mapping[str, str],
+        others: Callable[[], str] = str,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bundle = bundle
@@ -61,6 +62,7 @@ class LiveBundle:
         self._functions = functions
         self._launchers = launchers
         self._sink = sink
+        self._others = others  # the names of the functions outside of the bundle, for hints
         # Later names win: what the app sets, the app gets.
         self._environment = {
             **environment,
@@ -162,6 +164,7 @@ class LiveBundle:
             "functions": [_described(function) for function in self._functions],
             "preloaded": preload,
             "network": self.bundle.isolation.network.value,
+            "others": self._others(),
         }
 
     def _lost(self, zygote: Zygote) -> None:

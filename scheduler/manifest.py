@@ -16,8 +16,9 @@ from scheduler.conflicts import without_conflicts
 from scheduler.file_index import Index, with_digests
 from scheduler.file_scan import scan
 from scheduler.function_manifest import FUNCTION_FILE, AppView, read_function
-from scheduler.functions import AppDefinition, Bundle, Job, Problem
+from scheduler.functions import AppDefinition, Bundle, Function, Job, Problem
 from scheduler.host_manifest import HostManifest, read_host
+from scheduler.isolation_fields import idle_keys
 from scheduler.job_manifest import JobFolder, JobRoot, find_jobs, read_job
 from scheduler.reading import Known, Reading, Source, Told
 
@@ -92,6 +93,7 @@ class _Reader:
             [one.function for one in told.values() if one.function is not None], self._problems
         )
         jobs = {place.folder: self._job(place) for place in self._jobs}
+        self._warn_idle([*functions, *jobs.values()])
         self._warn_shadowing()
         definition = AppDefinition(
             digest=self._index.digest,
@@ -152,6 +154,15 @@ class _Reader:
             app=self._host,
             problems=self._problems,
         )
+
+    def _warn_idle(self, users: Sequence[Function | Job]) -> None:
+        """Tell of keys in host.json that none of those whose default they are makes use of."""
+        for name, problem in self._host.idle.items():
+            if all(
+                name in idle_keys(one.bundle.isolation, program=isinstance(one, Job))
+                for one in users
+            ):
+                self._problems.append(problem)
 
     def _warn_shadowing(self) -> None:
         for name in self._shadowing():

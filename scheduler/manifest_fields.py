@@ -10,11 +10,13 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from scheduler.functions import Limits, Problem
 from scheduler.lenient_json import Document
 
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -36,6 +38,7 @@ class Fields:
     ) -> None:
         self._document = document
         self._problems = problems
+        self._as_read = values
         self._path = path
         self._owner = owner
         self._key = _plain if loose else str.casefold
@@ -46,6 +49,10 @@ class Fields:
             self._written = {self._key(name): name for name in values}
         elif values is not None:
             self.complain(f"must be an object {{…}}, not {shown(values)}")
+
+    def noting(self, problems: list[Problem]) -> Fields:
+        """Return the same view with another place for what is wrong."""
+        return Fields(self._document, self._as_read, problems, path=self._path, owner=self._owner)
 
     def complain(self, message: str, name: str = "", *, warning: bool = False) -> None:
         """Note a problem with the field `name` of this object, or with the object."""
@@ -143,10 +150,17 @@ class Fields:
             self._document, values, self._problems, path=path, owner=self._owner, loose=loose
         )
 
-    def warn_unknown(self, known: Iterable[str]) -> None:
-        """Warn of each field that is not one of these, and name the nearest that is."""
+    def warn_unknown(self, known: Iterable[str], elsewhere: Mapping[str, str] = _NOWHERE) -> None:
+        """Warn of each field that is not one of these, and name the nearest that is.
+
+        `elsewhere` has what is known in other files, with what is to be said of it here.
+        """
         names = {self._key(name): name for name in known}
-        for name in self._values.keys() - names.keys():
+        others = {self._key(name): told for name, told in elsewhere.items()}
+        for name in sorted(self._values.keys() - names.keys()):
+            if told := others.get(name):
+                self.complain(f"has no effect here: {told}", name, warning=True)
+                continue
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {names[near[0]]!r}?" if near else f"known: {', '.join(known)}"
             self.complain(f"unknown key, ignored; {hint}", name, warning=True)

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from scheduler.catalog import label
-from scheduler.functions import AppDefinition, Problem, key
+from scheduler.function_manifest import FUNCTION_FILE
+from scheduler.functions import AppDefinition, Function, Job, Problem, key
+from scheduler.host_manifest import HOST_FILE
+from scheduler.isolation import Level
+from scheduler.job_manifest import SETTINGS_FILE
 
 #: How the guest ends the line of an error of one of the app's files.
 _PLACE = re.compile(r"(?P<what>.*) \((?P<file>[^()]+), line (?P<line>\d+)\)")
@@ -33,6 +37,39 @@ def losses(serving: AppDefinition, problems: Iterable[Problem]) -> list[Problem]
             else bool(well) and (problem.where, problem.message) not in old
         )
     ]
+
+
+def with_levels(
+    problems: list[Problem], coming: AppDefinition, least: Level | None
+) -> list[Problem]:
+    """Return the problems with those of whoever asks for less than the platform's least level.
+
+    Their code was refused before it was imported: what is wrong is a setting, and not the code.
+    """
+    if least is None:
+        return problems
+    every: list[Function | Job] = [*coming.functions, *coming.jobs]
+    below = [one for one in every if not one.bundle.isolation.sandbox.reaches(least)]
+    owners = set(map(label, below))
+    rest = [problem for problem in problems if problem.warning or problem.owner not in owners]
+    return [*rest, *(_too_low(one, least) for one in below)]
+
+
+def _too_low(one: Function | Job, least: Level) -> Problem:
+    level = one.bundle.isolation.sandbox.value
+    own, where = (
+        (one.config.get("taak"), f"{one.directory}/{FUNCTION_FILE}")
+        if isinstance(one, Function)
+        else (one.settings.get("taak"), f"{one.directory}/{SETTINGS_FILE}")
+    )
+    is_own = isinstance(own, Mapping) and "sandbox" in map(str.casefold, own)
+    told = (
+        f'the bundle {one.bundle.name!r} has the level "{level}", and the platform was started '
+        f"with --require-sandbox {least.value}: it does not run; raise the level here, or start "
+        "the platform with less"
+    )
+    place = where if is_own else HOST_FILE
+    return Problem(place, told, field="taak.sandbox", owner=label(one))
 
 
 def owned(problems: Iterable[Problem], coming: AppDefinition) -> list[Problem]:

@@ -37,8 +37,12 @@ def list_deployments(
 
     def human() -> None:
         session.terminal.table(columns, [_row(item) for item in items])
+        live = [item["id"] for item in items if item.get("state") == "live"]
         for item in items:
-            _print_refusal(item)
+            if item.get("state") == "refused":
+                _print_problems(item, "was refused")
+            elif item["id"] in live[:1]:  # the newest: what others lacked is past
+                _print_problems(item, "serves, but")
 
     session.terminal.result(items, human, [str(item["id"]) for item in items])
 
@@ -62,12 +66,13 @@ def _changes(item: dict[str, Any]) -> str:
     return " ".join(filter(None, [*words, told]))
 
 
-def _print_refusal(item: dict[str, Any]) -> None:
-    """Tell below the table why a deployment was refused."""
-    if item.get("state") == "refused":
-        print(f"\n{item['id']} was refused:")
-        for problem in item.get("problems") or []:
-            print(f"  {problem_line(problem)}")
+def _print_problems(item: dict[str, Any], what: str) -> None:
+    """Tell below the table what is wrong with a deployment, if anything is."""
+    problems = item.get("problems") or []
+    if problems:
+        print(f"\n{item['id']} {what}:")
+    for problem in problems:
+        print(f"  {problem_line(problem)}")
 
 
 @verb

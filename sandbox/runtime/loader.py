@@ -46,7 +46,7 @@ def enter(bind: Mapping[str, Any]) -> None:
     """Turn this process towards one app: settings, working directory, paths, output streams."""
     root = os.path.abspath(bind["root"])
     failures.belongs_to(root)
-    hints.behind(bind.get("network") or "")
+    hints.behind(bind.get("network") or "", bind.get("others") or "")
     os.environ.update(bind.get("settings") or {})
     if "TZ" in os.environ:
         time.tzset()
@@ -149,7 +149,7 @@ def _import(name: str) -> ModuleType:
 def _failed(error: BaseException) -> LoadError:
     line, detail = failures.error_line(error), failures.traceback_text(error)
     file, number = failures.place(error)
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) and not hints.hint(error):
         detail = f"{detail}\n{_hint(error)}"
     elif isinstance(error, SyntaxError):
         line = f"{type(error).__name__}: {error.msg}"

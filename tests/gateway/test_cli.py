@@ -370,6 +370,17 @@ class TestRunsAndDeployments:
         fake.answer("GET /v1/deployments", {"items": [item]})
         assert "+a -b" in taak("deployments").out
 
+    def test_what_limps_is_told_of_the_one_that_serves(self, fake, taak):
+        """With file, line and field; an older one has nothing to say any more."""
+        problem = {"where": "f/function.json", "line": 3, "field": "taak.ports", "warning": True,
+                   "message": "has no effect: x"}  # fmt: skip
+        live = {"id": "d2", "state": "live", "problems": [problem]}
+        old = {"id": "d1", "state": "live", "problems": [{**problem, "where": "old"}]}
+        fake.answer("GET /v1/deployments", {"items": [live, old]})
+        out = taak("deployments").out
+        assert "d2 serves, but:\n  f/function.json:3: warning: taak.ports: has no effect: x" in out
+        assert "old" not in out
+
 
 class TestLogs:
     def test_a_function_s_lines(self, fake, taak):

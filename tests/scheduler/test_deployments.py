@@ -17,6 +17,7 @@ from scheduler.deployment import TRANSITIONS, WATCHED, DeploymentState
 from scheduler.deployments import Deployments
 from scheduler.errors import UnavailableError
 from scheduler.functions import JobKind, Problem
+from scheduler.isolation import Level
 from scheduler.releases import Releases
 from scheduler.store.port_app import ConfigValue, DeploymentPage
 
@@ -90,6 +91,7 @@ class Site:
         self.settings = {}
         self.prepared = []
         self.failing = {}
+        self.least = None
         self._begin(self.root)
 
     def _begin(self, root):
@@ -103,6 +105,7 @@ class Site:
             self.store,
             prepare=self._prepare,
             settings=self.settings,
+            least=self.least,
             clock=self.clock,
         )
 
@@ -852,3 +855,35 @@ async def test_one_sandbox_for_all_has_one_root(site):
     root, names = root_of(site, "a")
     assert names == ["a", "b", "host.json"]
     assert (root / "b/__init__.py").read_text() == "x = 3"
+
+
+async def test_a_level_below_the_platforms_is_told_at_its_setting(site):
+    """Where the level stands and with the option; it is no fault of the code."""
+    site.least = Level.STANDARD
+    site._begin(site.root)
+    site.function("f", taak={"sandbox": "trusted"})
+    site.function("g")
+    site.failing = {"f": "cannot be built"}
+    site.file("jobs/triggered/j/run.sh")
+    site.file("jobs/triggered/j/settings.job", '{"taak": {"sandbox": "trusted"}}')
+    for _ in range(2):  # also when nothing about it has changed
+        site.file("g/more.py", str(_))
+        done = await site.deploy()
+        assert done.state is LIVE
+        function, job = done.problems
+        assert str(function).startswith(
+            "f/function.json: taak.sandbox: the bundle 'f' has the level"
+        )
+        assert "--require-sandbox standard" in function.message
+        assert (function.owner, job.owner) == ("f", "triggered/j")
+        assert job.where == "jobs/triggered/j/settings.job"
+
+
+async def test_a_level_of_the_whole_app_is_told_in_host_json(site):
+    """Each function is named, for each may set its own."""
+    site.least = Level.STRICT
+    site._begin(site.root)
+    site.function("f")
+    done = await site.deploy()
+    [problem] = done.problems
+    assert (problem.where, problem.owner) == ("host.json", "f")

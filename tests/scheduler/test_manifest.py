@@ -257,3 +257,67 @@ def test_only_what_changed_is_read_again(tmp_path, monkeypatch):
     second = read_again(replace(source, index=with_digests(scan(tmp_path))), first)
     assert read == ["b"]
     assert second.definition.functions[0] is first.definition.functions[0]
+
+
+def told(definition):
+    """Return all problems as their lines, and check that they only warn."""
+    assert all(problem.warning for problem in definition.problems)
+    return sorted(map(str, definition.problems))
+
+
+def with_taak(**keys):
+    """Return a function.json with keys under "taak", each on a line of its own."""
+    return json.dumps({"bindings": [HTTP], "taak": keys}, indent=0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "reason"),
+    [
+        ({"ports": [5432]}, "taak.ports", "network"),
+        ({"network": "outbound", "sandbox": "trusted"}, "taak.network", "trusted"),
+        ({"network": "outbound", "sandbox": "strict"}, "taak.network", "strict"),
+        ({"cpu_s": 5}, "taak.cpu_s", "timeout_s"),
+        ({"isolation": "app"}, "taak.isolation", "host.json"),
+        ({"restart_backoff": True}, "taak.restart_backoff", "settings.job"),
+        ({"memory_mb": 64}, "taak.memory_mb", "did you mean 'memory_mib'?"),
+    ],
+)
+def test_a_key_without_effect_is_told(app, keys, place, reason):
+    """With file, line and field; the function is served all the same."""
+    definition = app("f", f__function_json=with_taak(**keys))
+    [line] = told(definition)
+    where, number, rest = line.split(":", 2)
+    assert (where, int(number) > 1) == ("f/function.json", True)
+    assert rest.startswith(f" {place}: ")
+    assert reason in rest
+    assert [function.name for function in definition.functions] == ["f"]
+
+
+def test_keys_of_functions_are_told_in_a_job(app):
+    """A job has no workers, and a sandbox of its own anyway."""
+    settings = {"taak": {"max_workers": 3, "isolation": "app", "ports": [1]}}
+    definition = app(
+        **{
+            "jobs__triggered__j__run.sh": "",
+            "jobs__triggered__j__settings.job": json.dumps(settings),
+        }
+    )
+    first, second, third = told(definition)
+    assert "taak.isolation: has no effect here: each job" in first
+    assert "taak.max_workers: has no effect here: it is for functions" in second
+    assert 'taak.ports: has no effect: without "network": "outbound"' in third
+
+
+def test_a_key_of_the_app_has_effect_if_it_has_so_for_one(app):
+    """Ports for all functions, and one function with a network."""
+    host = '{"version": "2.0", "taak": {"ports": [5432]}}'
+    [line] = told(app("f", "g", host_json=host))
+    assert line.startswith("host.json:1: taak.ports: has no effect")
+    assert not told(app(host_json=host, f__function_json=with_taak(network="outbound")))
+
+
+def test_host_json_under_a_level_that_ignores_it(app):
+    """Trusted code has the machine's network whatever the app says of it."""
+    host = '{"version": "2.0", "taak": {"sandbox": "trusted", "network": "outbound"}}'
+    [line] = told(app("f", host_json=host))
+    assert "taak.network: has no effect" in line

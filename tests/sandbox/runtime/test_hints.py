@@ -46,3 +46,23 @@ def test_other_failures_get_no_hint():
     error.__context__ = TypeError("y")
     error.__context__.__context__ = error
     assert hints.hint(error) == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'hello'", name="hello"),
+        ModuleNotFoundError("No module named 'hello.parts'", name="hello.parts"),
+        ModuleNotFoundError("No module named '__app__.hello'", name="__app__.hello"),
+        ImportError("cannot import name 'hello' from '__app__' (unknown location)", name="__app__"),
+    ],
+)
+def test_the_module_of_another_function_is_told_with_the_ways_to_share(error):
+    """However it is spelled: pip would not help, and the folder is there for whoever looks."""
+    hints.behind("none", "bye hello")
+    told = hints.hint(error)
+    assert told.startswith('Hint: "hello" is another function of this app')
+    assert "shared/" in told
+    assert '"taak": {"isolation": "app"}' in told
+    hints.behind("none", "bye")
+    assert hints.hint(error) == ""
