@@ -7,25 +7,33 @@ appear, change and go with deployments, and all of them stop together, in parall
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from sandbox.users import Users
 from scheduler.clock import Clock, SystemClock
-from scheduler.continuous_job import LEASES, ContinuousJob, Departure
+from scheduler.continuous_job import ContinuousJob, Departure
 from scheduler.continuous_place import JobPlace
 from scheduler.continuous_state import ContinuousStatus
+from scheduler.continuous_turn import LEASES
 from scheduler.debugging import Debugging, DebugSession, debugger_for
 from scheduler.desired_state import DesiredState
-from scheduler.errors import NotFoundError
+from scheduler.errors import NotFoundError, SchedulerError
 from scheduler.functions import Job, JobKind, key
+from scheduler.instance_statuses import Summary, elsewhere, summary
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
 from scheduler.job_program import JobPrograms, Launcher
 from scheduler.singleton import release_stale
-from scheduler.store.port import Store
+from scheduler.store.port import Member, Store
 
+_log = logging.getLogger("taak.jobs")
+
+#: What was decided at another instance is followed here after so long.
+DECISION_LOOK_S = 2.0
+_MEMBERS_S = 1.0
 _SHUTTING_DOWN = "WebJob is stopping due to website shutting down"
 
 
@@ -74,7 +82,8 @@ class ContinuousJobs:
             settings=settings or {},
             retry_s=retry_s,
         )
-        self._desired = DesiredState(store)
+        self._desired = DesiredState(store, instance)
+        self._members: tuple[float, list[Member]] = (float("-inf"), [])
         self._jobs: dict[str, ContinuousJob] = {}
         self._waiting: dict[str, Job] = {}  # known before `serve`
         self._group: asyncio.TaskGroup | None = None
@@ -94,7 +103,9 @@ class ContinuousJobs:
             self._group = group
             for job in self._waiting.values():
                 self._begin(job, group)
+            following = group.create_task(self._follow_decisions())
             await self._closing.wait()
+            following.cancel()
 
     async def drain(self, timeout_s: float) -> None:
         """Stop all jobs at the same time; none takes longer than this."""
@@ -119,8 +130,7 @@ class ContinuousJobs:
         job = self._job(job_name)
         _refuse_without_script(job.job)
         await self._desired.set(job.job, running=True)
-        if not job.is_live:
-            job.poke()
+        job.wake()
 
     async def stop(self, job_name: str) -> None:
         """Stop the job for good; returns when that is decided, the process may still end."""
@@ -177,6 +187,40 @@ class ContinuousJobs:
     def states(self) -> dict[str, str]:
         """Return the state of every job, by name."""
         return {job.job.name: job.status.state.value for job in self._jobs.values()}
+
+    async def summary(self, job: Job) -> Summary:
+        """Return how a job is over all instances that live."""
+        known = self._jobs.get(key(job.name))
+        own = {} if known is None else {self._place.instance: known.status.state.value}
+        others = elsewhere(await self._living(), self._place.instance, job.name)
+        return summary({**others, **own}, self._place.instance)
+
+    async def _living(self) -> list[Member]:
+        """Return the members, as they were a moment ago: a list of jobs asks for each of them."""
+        now = self._place.clock.monotonic()
+        if now - self._members[0] >= _MEMBERS_S:
+            try:
+                self._members = (now, await self._place.store.members())
+            except SchedulerError as error:
+                _log.warning("other instances are not known: %s", error)
+                self._members = (now, [])
+        return self._members[1]
+
+    async def _follow_decisions(self) -> None:
+        """Heed what is decided at other instances."""
+        known: dict[str, int] = {}
+        while True:
+            await self._place.clock.sleep(DECISION_LOOK_S)
+            try:
+                found = await self._desired.revisions()
+                for slot in [slot for slot, rev in found.items() if known.get(slot) != rev]:
+                    job = self._jobs.get(slot)
+                    if job is not None and not job.departing:
+                        await job.heed()
+            except SchedulerError as error:
+                _log.warning("decisions of other instances are not known: %s", error)
+            else:
+                known = found
 
     # --- Jobs come and go
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +19,10 @@ from scheduler.clock import within
 from scheduler.continuous_place import JobPlace
 from scheduler.continuous_record import ContinuousRecord
 from scheduler.continuous_state import LIVE, ContinuousState, ContinuousStatus
+from scheduler.continuous_turn import turn
 from scheduler.debugging import Debugging
 from scheduler.desired_state import DesiredState, has_marker
-from scheduler.functions import Job, key
+from scheduler.functions import Job
 from scheduler.job_environment import Occasion, free_port
 from scheduler.job_output import JobOutput
 from scheduler.job_program import (
@@ -34,11 +34,9 @@ from scheduler.job_program import (
 from scheduler.job_reach import JobReach
 from scheduler.job_settings import JobSettings
 from scheduler.restart_delay import RestartDelay
-from scheduler.singleton import Singleton
 
 _log = logging.getLogger("taak.jobs")
 
-LEASES = "singleton/continuous/"
 _STANDBY_LOOK_S = 5.0
 _FIRST_REMINDER_S = 3600.0
 _REMINDER_S = 12 * 3600.0
@@ -73,12 +71,13 @@ class ContinuousJob:
         self.gone = asyncio.Event()
         self._place = place
         self._group = group
-        self._desired = DesiredState(place.store)
+        self._desired = DesiredState(place.store, place.instance)
         self._record = ContinuousRecord(job, place)
         self._log = self._record.journal
         self._news = asyncio.Event()
         self._departure: Departure | None = None
         self._leaving = asyncio.Event()
+        self._awake = asyncio.Event()  # at rest, what is wanted is looked at again
         self.reach = JobReach()
         self.debugging = Debugging(place.clock, group, self._log, self.reach, self.poke)
 
@@ -103,6 +102,18 @@ class ContinuousJob:
     def poke(self) -> None:
         """Make the loop look again at what is wanted: a running process is stopped first."""
         self._news.set()
+
+    def wake(self) -> None:
+        """Make the loop look again if it is at rest; what runs is not touched."""
+        self._awake.set()
+
+    async def heed(self) -> None:
+        """Follow a decision that may have been taken elsewhere."""
+        wanted = await self._desired.load(self.job)
+        if wanted:
+            self.wake()
+        else:
+            self.disable()
 
     def disable(self) -> None:
         """Show that the decision to stop was taken, and make the loop act on it."""
@@ -133,18 +144,28 @@ class ContinuousJob:
         try:
             if after is not None:
                 await after.wait()
+            self._record.sweep()
             while self._departure is None:
                 self._news.clear()
+                self._awake.clear()
                 if await self._is_wanted():
                     await self._live()
                 else:
                     self._record.become(ContinuousState.STOPPED)
                     self.resting.set()
-                    await self._news.wait()
+                    await self._rest()
                     self.resting.clear()
         finally:
+            self._record.close()
             self.resting.set()
             self.gone.set()
+
+    async def _rest(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            waits = [group.create_task(event.wait()) for event in (self._news, self._awake)]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
 
     async def _is_wanted(self) -> bool:
         if self.job.error:
@@ -158,45 +179,23 @@ class ContinuousJob:
         """Start the process again and again until there is news."""
         job = self.job
         self._record.become(ContinuousState.STARTING)
-        self._log.info(f"WebJob singleton setting is {job.is_singleton}")
         if JobSettings.of(job, self._place.settings).always_on_warning:
-            self._log.warning(_ALWAYS_ON)
+            self._record.warn_once(_ALWAYS_ON)
+        self._log.info(f"WebJob singleton setting is {job.is_singleton}")
         delay = RestartDelay.of(job)
         while not self._news.is_set():
             try:
-                async with self._turn(job) as lost:
+                async with turn(self._place, job, self._group, self._log) as lost:
                     if lost is not None:
                         await self._once(job, delay, lost)
+                        continue
+                self._step(ContinuousState.INACTIVE_INSTANCE)
+                await self._pause(_STANDBY_LOOK_S)
             except Exception as error:  # noqa: BLE001 - the boundary of a job's loop
                 await self._mishap(error)
+        self._tell_departure()
         self._record.become(ContinuousState.STOPPING)
         self._record.become(ContinuousState.STOPPED)
-
-    @asynccontextmanager
-    async def _turn(self, job: Job) -> AsyncIterator[asyncio.Event | None]:
-        """Hold the right to run and give the event of its loss; None if another instance has it."""
-        if not job.is_singleton:
-            yield asyncio.Event()
-            return
-        place = self._place
-        lease = Singleton(
-            place.store,
-            place.clock,
-            self._group,
-            name=LEASES + key(job.name),
-            owner=place.instance,
-        )
-        if not await lease.acquire():
-            self._step(ContinuousState.INACTIVE_INSTANCE)
-            await self._pause(_STANDBY_LOOK_S)
-            yield None
-            return
-        self._log.info("WebJob singleton lock is acquired")
-        try:
-            yield lease.lost
-        finally:
-            await lease.release()
-            self._log.info("WebJob singleton lock is released")
 
     async def _once(self, job: Job, delay: RestartDelay, lost: asyncio.Event) -> None:
         """Run the process once, and wait as long as its end asks for."""
@@ -266,14 +265,19 @@ class ContinuousJob:
     async def _stop_at_news(self, job: Job, process: Process, shutdown_file: Path) -> None:
         """Ask politely in both ways, wait, kill: webjobs.md 4.6."""
         await self._news.wait()
-        if self._departure is not None and self._departure.line:
-            self._log.info(self._departure.line)
+        self._tell_departure()
         self._record.become(ContinuousState.STOPPING)
         self._write_shutdown_file(shutdown_file)
         process.terminate()
         await self._grace(job.stopping_wait_s)
         self._log.info("WebJob process was aborted")
         await process.kill()
+
+    def _tell_departure(self) -> None:
+        """Say, once, why the loop ends for good; before the status does."""
+        line = self._departure.line if self._departure is not None else ""
+        if line and self.status.state is not ContinuousState.STOPPING:
+            self._log.info(line)
 
     async def _grace(self, seconds: float) -> None:
         """Let the grace of a process pass; the end of the platform meanwhile cuts it short."""

@@ -5,17 +5,16 @@ The loop in `continuous_job.py` says what happens; here it is put down for other
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from sandbox.spec import Exit
 from scheduler.continuous_place import JobPlace
 from scheduler.continuous_state import TRANSITIONS, ContinuousState, ContinuousStatus
 from scheduler.functions import Job
-from scheduler.job_folders import short_instance
+from scheduler.held_file import HeldFile, is_held
+from scheduler.job_folders import short_instance, status_line
 from scheduler.listeners import tell
-
-_log = logging.getLogger("taak.jobs")
+from scheduler.shared_file import shared_opener
 
 
 class ContinuousRecord:
@@ -31,6 +30,7 @@ class ContinuousRecord:
         self._job = job
         self._place = place
         self._starts = 0
+        self._file = HeldFile(place.folders.status_file(job, place.instance))
         self.status = ContinuousStatus(
             state=ContinuousState.INITIALIZING,
             detailed_status=f"{short_instance(place.instance)} - Initializing",
@@ -53,6 +53,26 @@ class ContinuousRecord:
         self._show(state.value)
         tell(self._place.on_status, self._job, self.status)
 
+    def warn_once(self, message: str) -> None:
+        """Warn, unless the log as it is now says so already (webjobs.md 3.1)."""
+        try:
+            with open(self.journal.file.path, "rb", opener=shared_opener) as file:
+                told = message.encode() in file.read()
+        except OSError:
+            told = False
+        if not told:
+            self.journal.warning(message)
+
+    def sweep(self) -> None:
+        """Remove what instances that are gone have left to read (webjobs.md 4.8)."""
+        for path in self._file.path.parent.glob("status_*"):
+            if path != self._file.path and not is_held(path):
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let the status file go: from now on it is nobody's."""
+        self._file.let_go()
+
     def started(self, pid: int) -> None:
         """Note the process that runs now."""
         self._starts += 1
@@ -72,7 +92,4 @@ class ContinuousRecord:
 
     def _show(self, word: str) -> None:
         self.journal.status(word)
-        try:
-            self._place.folders.write_status(self._job, self._place.instance, word)
-        except OSError as error:
-            _log.warning("the status of job %s cannot be written: %s", self._job.name, error)
+        self._file.write(status_line(word))

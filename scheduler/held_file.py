@@ -8,10 +8,12 @@ to do something is a lease in the store.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import secrets
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from scheduler.shared_file import shared_opener
@@ -76,3 +78,16 @@ def is_held(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def lock_text(operation: str, now: datetime, instance: str) -> str:
+    """Return what Kudu writes into a lock file; nobody needs a stack of ours."""
+    return json.dumps(
+        {
+            "OperationName": operation,
+            "AcquiredDateTime": f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond:06}0Z",
+            "InstanceId": instance,
+            "StackTrace": "",
+        },
+        separators=(",", ":"),
+    )

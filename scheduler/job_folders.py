@@ -167,11 +167,6 @@ class JobFolders:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def write_status(self, job: NamedJob, instance: str, status: str) -> None:
-        """Write an instance's status of a continuous job."""
-        self.data(job).mkdir(parents=True, exist_ok=True)
-        write_atomically(self.status_file(job, instance), _line({"Status": status}))
-
     def read_status(self, job: NamedJob, instance: str) -> str | None:
         """Return an instance's status of a continuous job, None if nothing says it."""
         status = _read_object(self.status_file(job, instance)).get("Status")
@@ -181,6 +176,11 @@ class JobFolders:
 def short_instance(instance: str) -> str:
     """Return the form of an instance's name that logs and status files show."""
     return instance[:6]
+
+
+def status_line(status: str) -> str:
+    """Return what the status file of a continuous job holds."""
+    return _line({"Status": status})
 
 
 def random_name() -> str:

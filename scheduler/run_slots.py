@@ -8,13 +8,11 @@ while a run goes on here (webjobs.md 1.5).
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
-from datetime import datetime
 
 from scheduler.clock import Clock, within
 from scheduler.functions import Job, key
-from scheduler.held_file import HeldFile
+from scheduler.held_file import HeldFile, lock_text
 from scheduler.job_folders import JobFolders
 from scheduler.singleton import Singleton
 from scheduler.store.port import Store
@@ -136,16 +134,3 @@ class RunSlots:
         if name not in self._locks:
             lock = self._locks[name] = HeldFile(self._folders.data(job) / "triggeredJob.lock")
             lock.write(lock_text(f"run of {job.name}", self._clock.now(), self._instance))
-
-
-def lock_text(operation: str, now: datetime, instance: str) -> str:
-    """Return what Kudu writes into a lock file; nobody needs a stack of ours."""
-    return json.dumps(
-        {
-            "OperationName": operation,
-            "AcquiredDateTime": f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond:06}0Z",
-            "InstanceId": instance,
-            "StackTrace": "",
-        },
-        separators=(",", ":"),
-    )

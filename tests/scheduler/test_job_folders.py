@@ -9,7 +9,8 @@ import pytest
 from job_fakes import START, make_job
 
 from scheduler.functions import JobKind
-from scheduler.job_folders import JobFolders, RunStatus, parse_time, write_atomically
+from scheduler.held_file import HeldFile
+from scheduler.job_folders import JobFolders, RunStatus, parse_time, status_line, write_atomically
 
 
 @pytest.fixture
@@ -117,7 +118,8 @@ def test_the_status_of_a_continuous_job_names_the_instance_in_six_letters(folder
     """`status_INST` holds one word."""
     job = make_job(tmp_path, JobKind.CONTINUOUS, "mail")
     assert folders.read_status(job, "a1b2c3d4e5") is None
-    folders.write_status(job, "a1b2c3d4e5", "Running")
+    path = folders.status_file(job, "a1b2c3d4e5")
+    HeldFile(path).write(status_line("Running"))
     path = tmp_path / "data/jobs/continuous/mail/status_a1b2c3"
     assert path.read_text() == '{"Status":"Running"}'
     assert folders.read_status(job, "a1b2c3d4e5") == "Running"
