@@ -34,11 +34,12 @@ class ConfigError(Exception):
 
 
 def default_instance() -> str:
-    """Return the machine's name, shortened to what an instance may be called.
+    """Return Azure's name of the instance, else the machine's, shortened to what one may be called.
 
     It must be the same after a restart: runs found open are closed by instance.
     """
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()).lstrip("-_.")[:63]
+    given = os.environ.get("WEBSITE_INSTANCE_ID") or socket.gethostname()
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", given).lstrip("-_.")[:63]
     return name or "taak"
 
 

@@ -65,6 +65,7 @@ from scheduler.store.opening import open_store
 from scheduler.store.port import Store
 from scheduler.triggered import CANCEL_VERB, TriggeredJobs
 from scheduler.upkeep import Upkeep
+from scheduler.vanished_jobs import remove_vanished
 
 _log = logging.getLogger("taak")
 _INSISTED = 130
@@ -182,6 +183,9 @@ class _Parts:
         if not decided:
             await platform.deployments.reconcile("start")
         self._ready()
+        if platform.deployments.current is not None:
+            jobs = platform.catalog.definition.jobs
+            await remove_vanished(platform.folders, platform.store, jobs)
         # Jobs and timers begin with what was decided: one that was mended while the platform was
         # down must not run as it was, and what it missed is made up for once.
         begun = difference(EMPTY, platform.catalog.definition)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sandbox.interpreters import Command, MissingInterpreterError, command, find_python
+from sandbox.interpreters import HOSTS, Command, MissingInterpreterError, command, find_python
 from scheduler.functions import Job
 from scheduler.job_settings import JobSettings, own_setting
 
@@ -47,6 +47,16 @@ def lack(job: Job, *, settings: Mapping[str, str], path: str | None = None) -> s
     except OSError:
         return ""  # unreadable or gone: that is told when it is started
     return ""
+
+
+def has_interpreter(extension: str, path: str | None = None) -> bool:
+    """Tell whether something on the path runs scripts of this extension, as far as it tells that.
+
+    Batch files, Python scripts and .exe are looked at when they start.
+    """
+    programs = HOSTS[extension].programs
+    path = os.environ.get("PATH", os.defpath) if path is None else path
+    return not programs or any(shutil.which(program, path=path) for program in programs)
 
 
 def _python(job: Job, settings: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from scheduler.file_index import Index
 from scheduler.functions import Bundle, Job, JobKind, Problem
 from scheduler.host_manifest import HostManifest, read_zone
 from scheduler.isolation_fields import ISOLATION_NAMES, read_isolation, warn_idle
-from scheduler.job_interpreter import lack
+from scheduler.job_interpreter import has_interpreter, lack
 from scheduler.job_policy_fields import POLICY_NAMES, read_policy
 from scheduler.lenient_json import Document, LenientJsonError, parse
 from scheduler.log_fields import read_log_limits
@@ -139,7 +139,7 @@ def read_job(
     isolation = read_isolation(taak, bundle.isolation)
     warn_idle(taak, isolation, program=True)
     own = _Settings(document, place.owner, problems)
-    script = choose_script(index.files_in(inner))
+    script = choose_script(index.files_in(inner), has_interpreter)
     schedule, schedule_error = _schedule(own, place.kind, app, read_zone(taak, app.host.time_zone))
     error = "" if script else _no_script(place, inner)
     if error:
@@ -191,12 +191,19 @@ def script_folder(index: Index, folder: str) -> str:
     return folder
 
 
-def choose_script(files: list[str]) -> str:
-    """Return the entry script: `run.*` beats all, then the order of interpreters decides."""
+def choose_script(files: list[str], usable: Callable[[str], bool] = lambda _extension: True) -> str:
+    """Return the entry script: `run.*` beats all, then the order of interpreters decides.
+
+    What this machine has no interpreter for is passed over, unless there is nothing else: then the
+    job's start tells what is missing.
+    """
     by_extension: dict[str, list[str]] = {}
     for name in sorted(files, key=str.casefold):
         by_extension.setdefault(os.path.splitext(name)[1].casefold(), []).append(name)
-    candidates = [name for extension in ORDER for name in by_extension.get(extension, ())]
+    order = [extension for extension in ORDER if extension in by_extension]
+    if len(order) > 1:
+        order = [extension for extension in order if usable(extension)] or order
+    candidates = [name for extension in order for name in by_extension[extension]]
     runs = [name for name in candidates if os.path.splitext(name)[0].casefold() == "run"]
     return next(iter(runs or candidates), "")
 
@@ -228,6 +235,11 @@ def _settings_document(root: Path, path: str, owner: str, problems: list[Problem
     return Document({}, path)
 
 
+def _is_too_large(value: Any) -> bool:
+    """Tell whether a number is none that Kudu could read."""
+    return type(value) is int and not -(1 << 31) <= value < 1 << 31
+
+
 class _Settings:
     """settings.job by its rules: names with case, wrong types ignored (with a warning)."""
 
@@ -239,7 +251,7 @@ class _Settings:
 
     def read(self, name: str, kind: type, *, default: Any) -> Any:
         value = self.values.get(name)
-        if value is None or type(value) is kind:
+        if value is None or (type(value) is kind and not _is_too_large(value)):
             return default if value is None else value
         self.warn(name, f"must be {_JSON_WORDS[kind]}, not {shown(value)}; it is ignored")
         return default

@@ -6,6 +6,7 @@ that cannot be read is the default, a negative time is zero: that is the contrac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 from scheduler.app_settings import is_true, lookup
 from scheduler.functions import Job
 from scheduler.live_settings import laid_over
+
+#: What Kudu reads as a number: .NET's Int32.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
+_INT32 = 1 << 31
 
 
 def own_setting(job: Job, name: str) -> Any:
@@ -90,7 +95,8 @@ class JobSettings:
         return max(0, self._number(name, default))
 
     def _number(self, name: str, default: int) -> int:
-        try:
-            return int(lookup(self.values, name) or default)
-        except ValueError:
+        text = (lookup(self.values, name) or "").strip()
+        if not _INTEGER.fullmatch(text):
             return default
+        number = int(text)
+        return number if -_INT32 <= number < _INT32 else default

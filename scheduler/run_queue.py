@@ -44,6 +44,7 @@ class RunQueue:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._news = asyncio.Event()
         self._somebody_waits = True  # until a look has shown that nobody does
+        self._seen: set[int] = set()  # ids of the runs that waited at the latest look
 
     # --- What others ask of it
 
@@ -79,9 +80,15 @@ class RunQueue:
                     'raise "taak": {"queue_depth": …} in its settings.job'
                 )
             run = await make(new)
+        if run is not None:
+            self._seen.add(run.id)
         self._somebody_waits = True
         self.look()
         return run
+
+    def holds(self, run: Run) -> bool:
+        """Tell whether a run waits, as far as is known without asking the store."""
+        return run.id in self._seen
 
     async def waiting(self, name: str | None = None) -> list[Run]:
         """Return the runs that wait, of a job or of all, the oldest first."""
@@ -134,6 +141,7 @@ class RunQueue:
         full: set[str] = set()
         waiting = await self.waiting()
         self._somebody_waits = bool(waiting)
+        self._seen = {run.id for run in waiting}
         for run in waiting:
             name = key(run.name)
             job = self._jobs.get(name)

@@ -109,12 +109,8 @@ async def _stop(platform: Platform, job: Job) -> None:
             await platform.continuous.stop(job.name)
         await platform.continuous.ended(job.name)
         return
-    active = platform.triggered.active(job)
-    if active is not None:
-        grace_s = min(job.stopping_wait_s, DELETION_GRACE_S)
-        with contextlib.suppress(ConflictError, NotFoundError):  # it ended by itself meanwhile
-            await platform.triggered.cancel(job, active.public_id, grace_s=grace_s)
-        await platform.triggered.ended(job)
+    grace_s = min(job.stopping_wait_s, DELETION_GRACE_S)
+    await platform.triggered.end_all(job, "cancelled: its job is deleted", grace_s=grace_s)
 
 
 def _known(platform: Platform, kind: JobKind, name: str) -> Job | None:

@@ -13,7 +13,6 @@ from typing import Any
 from aiohttp import web
 
 from gateway.folded_routes import Match
-from gateway.job_facts import continuous_status
 from gateway.kudu import arm
 from gateway.kudu.body import disk_refusals
 from gateway.kudu.etags import history_etag, jobs_etag, tagged
@@ -189,10 +188,8 @@ async def _shape(platform: Platform, request: web.Request, job: Job) -> dict[str
             using_sdk=using_sdk,
             has_scheduler_log=_is_there(folders.scheduler_log(job)),
         )
-    status = continuous_status(platform, job)
-    facts = ContinuousFacts(
-        status.state.value, status.detailed_status, _is_there(folders.job_log(job))
-    )
+    summary = await platform.continuous.summary(job)
+    facts = ContinuousFacts(*summary, _is_there(folders.job_log(job)))
     return continuous_shape(base, job, facts, using_sdk=using_sdk)
 
 

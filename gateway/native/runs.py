@@ -125,14 +125,7 @@ def ended(platform: Platform, run: Run) -> Callable[[], bool] | None:
     if run.kind is RunKind.CONTINUOUS:
         return None
 
-    def is_over() -> bool:
-        try:
-            active = platform.triggered.active(platform.catalog.job(JobKind.TRIGGERED, run.name))
-        except NotFoundError:
-            return True
-        return active is None or active.public_id != run.public_id
-
-    return is_over
+    return lambda: not platform.triggered.goes_on(run)
 
 
 async def _invocation_log(platform: Platform, request: web.Request, run: Run) -> web.StreamResponse:

@@ -224,6 +224,16 @@ class TestBesideEachOther:
         assert here.jobs.goes_on(third)
         assert not here.jobs.goes_on(first)
 
+    async def test_a_run_that_waits_goes_on(self, bench):
+        """Who follows its log must not be told that it has ended."""
+        job = bench.job()
+        here = await bench.instance("one", job)
+        first, second = [await here.start(job) for _ in range(2)]
+        assert here.jobs.goes_on(second)
+        await here.jobs.cancel(job, second.public_id)
+        await bench.clock.pass_time(3)
+        assert [here.jobs.goes_on(run) for run in (first, second)] == [True, False]
+
     async def test_places_are_shared_by_all_instances(self, bench):
         """Two places are two, wherever the runs are."""
         job = bench.job(JobPolicy(concurrency=2))
