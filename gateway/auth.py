@@ -1,7 +1,7 @@
 """Who is asking: the door of the management listener, and the key of a function call.
 
-Turns headers into a `Principal` or a 401. It must not know what a key opens: `keys.py` does. What a
-scoped key may reach is one table here, because only this file sees paths.
+Turns headers into a `Principal` or a 401. It must not know what a key opens: `keys.py` does; nor
+what a route needs: `scopes.py` does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import Answer, problem_response
 from gateway.health import OPEN_PATHS
-from gateway.keys import KeyStore, Scope
+from gateway.keys import KeyStore
+from gateway.scopes import EVERYTHING, Need, Rights, need
 
 KEY_HEADER = "x-functions-key"
 DEBUG_TOKEN_HEADER = "x-taak-debug-token"  # noqa: S105  the name of a header
@@ -26,38 +27,14 @@ SESSION_COOKIE = "taak_session"
 MAX_KEY_CHARS = 1024
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_LOOK = re.compile(
-    r"/(?:$|v1/|metrics$|openapi\.json$"
-    r"|(?:api/)?(?:triggered|continuous)?(?:web)?jobs(?:/|$|swagger)"
-    r"|(?:api/)?vfs/data/jobs/)",
-    re.IGNORECASE,
-)
-_ACT = re.compile(
-    r"/(?:v1/(?:functions|jobs|runs)/"
-    r"|(?:api/)?(?:jobs/)?(?:triggered|continuous)(?:(?:web)?jobs)?/[^/]+/"
-    r"(?:(?:run|start|stop)/?$|passthrough(?:/|$)))",
-    re.IGNORECASE,
-)
-#: What a job's own server does at a GET is its business: to ask it is to act.
-_RELAY = re.compile(
-    r"/(?:api/)?(?:jobs/)?continuous(?:(?:web)?jobs)?/[^/]+/passthrough(?:/|$)", re.IGNORECASE
-)
-#: Who holds a debugger runs any code as the job; its tunnel is opened by a GET.
-_DEBUG = re.compile(r"/v1/jobs/[^/]+/[^/]+/debug(?:/|$)")
 _TUNNEL = re.compile(r"/v1/jobs/continuous/[^/]+/debug/tunnel")
-#: scope -> method class -> paths. The master key needs no row: it opens everything.
-_REACH: dict[Scope, dict[str, re.Pattern[str]]] = {
-    Scope.READ: {"look": _LOOK},
-    Scope.OPERATE: {"look": _LOOK, "act": _ACT},
-    Scope.DEBUG: {"look": _LOOK, "act": _ACT, "debug": _DEBUG},
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks; `by_cookie` tells that a browser sent the proof without being asked."""
 
-    scope: Scope
+    rights: Rights
     by_cookie: bool = False
 
 
@@ -84,12 +61,26 @@ def identify(keys: KeyStore, request: web.BaseRequest) -> Principal | None:
     """Return who asks, or None. A wrong key is not rescued by a good cookie."""
     key = presented_key(request.headers)
     if key:
-        scope = keys.scope(key) if len(key) <= MAX_KEY_CHARS else None
-        return Principal(scope) if scope else None
+        rights = _rights(keys, key)
+        return Principal(rights) if rights else None
     session = request.cookies.get(SESSION_COOKIE)
     if session and keys.sessions.holds(session):
-        return Principal(Scope.ALL, by_cookie=True)
-    return None
+        return Principal(EVERYTHING, by_cookie=True)
+    return _by_address(keys, request)
+
+
+def _rights(keys: KeyStore, key: str) -> Rights | None:
+    return keys.rights(key) if len(key) <= MAX_KEY_CHARS else None
+
+
+def _by_address(keys: KeyStore, request: web.BaseRequest) -> Principal | None:
+    """Return who asks by `?code=`: a web hook that cannot set headers may so run a single job.
+
+    Addresses end up in logs of others, so no wider right is taken from one.
+    """
+    wanted = need(request.method, request.path)
+    rights = _rights(keys, request.query.get("code", "")) if wanted and wanted.runs else None
+    return Principal(Rights(jobs=rights.jobs)) if rights and rights.jobs else None
 
 
 def management_auth(keys: KeyStore) -> Middleware:
@@ -128,25 +119,21 @@ def _refusal(principal: Principal, request: web.BaseRequest) -> Answer | None:
             f" {request.headers.get('Origin', '(none given)')!r}",
             f"send it from a page of {_origin(request)}, or use a key instead of the cookie",
         )
-    if principal.scope is Scope.ALL:
+    wanted = need(request.method, request.path)
+    if principal.rights.reaches(wanted):
         return None
-    reach = _REACH[principal.scope].get(_kind(request.path, safe=safe))
-    if reach and reach.match(request.path):
-        return None
-    return Answer(
-        403,
-        "out-of-scope",
-        f"this key has the scope {principal.scope.value!r}, which does not reach"
-        f" {request.method} {request.path}",
-        "use the master key, or a key of a wider scope",
-    )
+    return Answer(403, "out-of-scope", *_too_little(principal.rights, wanted, request))
 
 
-def _kind(path: str, *, safe: bool) -> str:
-    """Return the class of a request, by its method and by what its path does."""
-    if _DEBUG.match(path) and not (safe and path.endswith("/debug")):
-        return "debug"
-    return "look" if safe and not _RELAY.match(path) else "act"
+def _too_little(rights: Rights, wanted: Need | None, request: web.BaseRequest) -> tuple[str, str]:
+    """Return what is missing, and what to do about it."""
+    held = sorted(scope.value for scope in rights.scopes)
+    held += sorted(f"job:{name}:run" for name in rights.jobs)
+    told = f"this key opens {', '.join(held)}, which does not reach {request.method} {request.path}"
+    if wanted is None:
+        return told, "only the master key does"
+    own = f" or job:{wanted.job}:run" if wanted.job else ""
+    return told, f"use a key with the scope {wanted.scope.value}{own}: taak keys create NAME"
 
 
 def _same_origin(request: web.BaseRequest) -> bool:

@@ -6,26 +6,25 @@ what the routes mean.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.path_template import Pattern, template
 from gateway.platform import Platform
 
 Match = dict[str, str]
 Call = Callable[[Platform, web.Request, Match], Awaitable[web.StreamResponse]]
 
-_PLACEHOLDER = re.compile(r"\{(\w+)(\*|=\w+)?\}")
-
 
 @dataclass(frozen=True, slots=True)
 class FoldedRoute:
-    """One verb and pattern; `{name}` is one segment, `{name*}` the rest, `{name=word}` a word."""
+    """Verbs, a path's template, and who answers."""
 
     methods: frozenset[str]
-    pattern: re.Pattern[str]
+    path: str
+    pattern: Pattern
     call: Call
 
 
@@ -35,9 +34,13 @@ class FoldedRoutes:
     def __init__(self) -> None:
         self._routes: list[FoldedRoute] = []
 
-    def add(self, methods: str, template: str, call: Call) -> None:
+    def __iter__(self) -> Iterator[FoldedRoute]:
+        """Yield every route."""
+        return iter(self._routes)
+
+    def add(self, methods: str, path: str, call: Call) -> None:
         """Register a handler for the verbs ("GET HEAD") under a template."""
-        self._routes.append(FoldedRoute(frozenset(methods.split()), _compile(template), call))
+        self._routes.append(FoldedRoute(frozenset(methods.split()), path, template(path), call))
 
     def find(self, method: str, path: str) -> tuple[Call, Match] | None:
         """Return the handler for a decoded path and what its placeholders matched."""
@@ -45,18 +48,3 @@ class FoldedRoutes:
             if method in route.methods and (match := route.pattern.fullmatch(path)):
                 return route.call, match.groupdict(default="")
         return None
-
-
-def _compile(template: str) -> re.Pattern[str]:
-    parts: list[str] = []
-    at = 0
-    for found in _PLACEHOLDER.finditer(template):
-        parts.append(re.escape(template[at : found.start()]))
-        name, form = found.group(1), found.group(2) or ""
-        what = ".*" if form == "*" else form[1:] or "[^/]+"
-        parts.append(f"(?P<{name}>{what})")
-        at = found.end()
-    parts.append(re.escape(template[at:]))
-    # A catch-all keeps its own last slash: it says "folder" there.
-    tail = "" if template.endswith("*}") else "/?"
-    return re.compile("".join(parts) + tail, re.IGNORECASE | re.DOTALL)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 HOST_FILE = "host.json"
+#: Beside the files of functions, whose names have no dots.
+SCOPED_FILE = "taak.keys.json"
 #: 40 random bytes are 54 url-safe characters; the contract asks for at least 40.
 _KEY_BYTES = 40
 
@@ -32,7 +34,7 @@ class KeyFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """One named key; `scope` is our own addition to a system key ("read" or "operate")."""
+    """One named key; `scope` is our own addition to a system key (a word of `scopes.py`)."""
 
     name: str
     value: str
@@ -61,9 +63,33 @@ class HostKeys:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ScopedKey:
+    """A key of management: what it opens, and the digest of a value that nobody keeps."""
+
+    name: str
+    scopes: tuple[str, ...]
+    digest: str
+    created_at: str
+
+    def wire(self) -> dict[str, Any]:
+        """Return the entry as the file holds it."""
+        return {
+            "name": self.name,
+            "scopes": list(self.scopes),
+            "sha256": self.digest,
+            "created_at": self.created_at,
+        }
+
+
 def new_key(name: str, scope: str = "") -> StoredKey:
     """Return a fresh random key."""
-    return StoredKey(name, secrets.token_urlsafe(_KEY_BYTES), scope)
+    return StoredKey(name, new_value(), scope)
+
+
+def new_value() -> str:
+    """Return the text of a fresh random key."""
+    return secrets.token_urlsafe(_KEY_BYTES)
 
 
 def new_host_keys() -> HostKeys:
@@ -87,6 +113,17 @@ def read_function_keys(path: Path) -> tuple[StoredKey, ...]:
     """Read `<function>.json`."""
     text, document = _read_object(path)
     return _keys(path, text, "keys", document.get("keys"))
+
+
+def read_scoped_keys(path: Path) -> tuple[ScopedKey, ...]:
+    """Read the keys of management; a file that is not there holds none."""
+    if not path.exists():
+        return ()
+    text, document = _read_object(path)
+    entries = document.get("keys")
+    if not isinstance(entries, list):
+        raise KeyFileError(path, _line_of(text, "keys"), "keys: a list is expected")
+    return tuple(_scoped_key(path, text, place, entry) for place, entry in enumerate(entries))
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -152,6 +189,15 @@ def _key(path: Path, text: str, field: str, entry: object) -> StoredKey:
     ours = entry.get("taak")
     scope = ours.get("scope", "") if isinstance(ours, dict) else ""
     return StoredKey(str(entry.get("name") or "default"), entry["value"], str(scope))
+
+
+def _scoped_key(path: Path, text: str, place: int, entry: object) -> ScopedKey:
+    told = entry if isinstance(entry, dict) else {}
+    name, digest, scopes = told.get("name"), told.get("sha256"), told.get("scopes")
+    if not (isinstance(name, str) and isinstance(digest, str) and isinstance(scopes, list)):
+        form = '{"name": …, "scopes": […], "sha256": TEXT}'
+        raise KeyFileError(path, _line_of(text, "keys"), f"keys[{place}]: {form} is expected")
+    return ScopedKey(name, tuple(map(str, scopes)), digest, str(told.get("created_at", "")))
 
 
 def _line_of(text: str, field: str) -> int:

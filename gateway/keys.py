@@ -1,7 +1,7 @@
 """Who may do what: the keys in force, looked up fast and compared in constant time.
 
 Owns the folder HOME/data/secrets and the portal's one-time tokens. It must not know HTTP; the
-listeners ask `allows` (function routes) and `scope` (management).
+listeners ask `allows` (function routes) and `rights` (management).
 """
 
 from __future__ import annotations
@@ -10,27 +10,34 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from enum import Enum, IntEnum
+from datetime import datetime
+from enum import IntEnum
 from pathlib import Path
 
 from gateway.key_file import (
     HOST_FILE,
+    SCOPED_FILE,
     HostKeys,
     KeyFileError,
+    ScopedKey,
     StoredKey,
     new_host_keys,
     new_key,
+    new_value,
     read_function_keys,
     read_host_keys,
+    read_scoped_keys,
     write_json,
 )
+from gateway.scopes import EVERYTHING, GRANTABLE, JOB_FORM, Rights, Scope
 from gateway.sessions import Sessions
-from scheduler.errors import BadRequestError
+from scheduler.errors import BadRequestError, ConflictError, NotFoundError
 
-__all__ = ["KeyFileError", "KeyStore", "Level", "Scope"]
+__all__ = ["KeyFileError", "KeyStore", "Level"]
 
 log = logging.getLogger("taak.keys")
 
@@ -48,16 +55,9 @@ class Level(IntEnum):
     ADMIN = 3
 
 
-class Scope(Enum):
-    """What a presented key opens on the management listener."""
-
-    READ = "read"
-    OPERATE = "operate"
-    DEBUG = "debug"  # and all that operate opens
-    ALL = "all"
-
-
-_Grant = tuple[bytes, Level, str, Scope | None]  # value, level, owner, management scope
+_NOTHING = Rights()
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+_Grant = tuple[bytes, Level, str, Rights]  # digest, level, owner, what it opens in management
 _Signature = tuple[tuple[str, int, int], ...]
 
 
@@ -88,6 +88,7 @@ class KeyStore:
         self._clock = clock
         self._host = new_host_keys()
         self._functions: dict[str, tuple[StoredKey, ...]] = {}
+        self._scoped: tuple[ScopedKey, ...] = ()
         self._grants: dict[bytes, list[_Grant]] = {}
         self._version = 0
         self._prepare_folder()
@@ -122,10 +123,12 @@ class KeyStore:
         levels = [grant[1] for grant in self._matches(presented) if grant[2] in (_HOST, owner)]
         return max(levels, default=Level.NONE)
 
-    def scope(self, presented: str) -> Scope | None:
+    def rights(self, presented: str) -> Rights | None:
         """Return what the presented key opens in management; None is nothing."""
-        scopes = [grant[3] for grant in self._matches(presented) if grant[3]] if presented else []
-        return max(scopes, key=list(Scope).index, default=None)
+        found = [grant[3] for grant in self._matches(presented)] if presented else []
+        scopes = frozenset[Scope]().union(*(rights.scopes for rights in found))
+        jobs = frozenset[str]().union(*(rights.jobs for rights in found))
+        return Rights(scopes, jobs) if scopes or jobs else None
 
     def issue_token(self) -> str:
         """Return a one-time token for the portal link."""
@@ -154,13 +157,45 @@ class KeyStore:
         write_json(self._folder / HOST_FILE, keys.wire())
         self._reload()
 
+    # --- Keys of management
+
+    def scoped_keys(self) -> tuple[ScopedKey, ...]:
+        """Return the keys of management, without their values: nobody has those."""
+        self._recheck()
+        return self._scoped
+
+    def create_scoped_key(self, name: str, scopes: Sequence[str], now: datetime) -> str:
+        """Make a key and return its value, which is shown this once.
+
+        Raises BadRequestError (name or scopes), ConflictError (the name is taken).
+        """
+        _check_scoped(name, scopes)
+        if any(key.name.casefold() == name.casefold() for key in self.scoped_keys()):
+            raise ConflictError(f"there is a key named {name!r} already; revoke it first")
+        value = new_value()
+        digest = hashlib.sha256(value.encode()).hexdigest()
+        made = ScopedKey(name, tuple(dict.fromkeys(scopes)), digest, now.isoformat())
+        self._put_scoped((*self._scoped, made))
+        return value
+
+    def revoke_scoped_key(self, name: str) -> None:
+        """Take a key back; it opens nothing from now on. NotFoundError if there is none."""
+        kept = [key for key in self.scoped_keys() if key.name.casefold() != name.casefold()]
+        if len(kept) == len(self._scoped):
+            raise NotFoundError(f"there is no key named {name!r}", hint="list them: GET /v1/keys")
+        self._put_scoped(tuple(kept))
+
+    def _put_scoped(self, keys: tuple[ScopedKey, ...]) -> None:
+        write_json(self._folder / SCOPED_FILE, {"keys": [key.wire() for key in keys]})
+        self._reload()
+
     def _matches(self, presented: str) -> Iterator[_Grant]:
         self._recheck()
-        value = presented.encode("utf-8", "surrogateescape")
         # The digest finds the place without telling by its time how much of a key was right;
         # compare_digest then settles it.
-        for grant in self._grants.get(hashlib.sha256(value).digest(), ()):
-            if hmac.compare_digest(grant[0], value):
+        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
+        for grant in self._grants.get(digest, ()):
+            if hmac.compare_digest(grant[0], digest):
                 yield grant
 
     def _recheck(self) -> None:
@@ -197,12 +232,13 @@ class KeyStore:
         functions = {
             path.stem.lower(): read_function_keys(path)
             for path in sorted(self._folder.glob("*.json"))
-            if path.name != HOST_FILE
+            if path.name not in {HOST_FILE, SCOPED_FILE}
         }
+        scoped = read_scoped_keys(self._folder / SCOPED_FILE)
         if self._fixed_master:
             host = replace(host, master=replace(host.master, value=self._fixed_master))
-        self._host, self._functions = host, functions
-        self._grants = _grants(host, functions)
+        self._host, self._functions, self._scoped = host, functions, scoped
+        self._grants = _grants(host, functions, scoped)
         self._version += 1
 
     def _sign(self) -> _Signature:
@@ -216,43 +252,73 @@ class KeyStore:
 
 
 def _grants(
-    host: HostKeys, functions: Mapping[str, tuple[StoredKey, ...]]
+    host: HostKeys,
+    functions: Mapping[str, tuple[StoredKey, ...]],
+    scoped: Iterable[ScopedKey],
 ) -> dict[bytes, list[_Grant]]:
     table: dict[bytes, list[_Grant]] = {}
 
-    def add(key: StoredKey, level: Level, owner: str, scope: Scope | None = None) -> None:
-        value = key.value.encode()
-        table.setdefault(hashlib.sha256(value).digest(), []).append((value, level, owner, scope))
+    def add(value: str | bytes, level: Level, owner: str, rights: Rights = _NOTHING) -> None:
+        digest = value if isinstance(value, bytes) else hashlib.sha256(value.encode()).digest()
+        table.setdefault(digest, []).append((digest, level, owner, rights))
 
-    add(host.master, Level.ADMIN, _HOST, Scope.ALL)
+    add(host.master.value, Level.ADMIN, _HOST, EVERYTHING)
     for key in host.system_keys:
-        add(key, Level.SYSTEM, _HOST, _scope(key))
+        add(key.value, Level.SYSTEM, _HOST, _rights(key.name, key.scope.split()))
     for key in host.function_keys:
-        add(key, Level.FUNCTION, _HOST)
+        add(key.value, Level.FUNCTION, _HOST)
     for owner, keys in functions.items():
         for key in keys:
-            add(key, Level.FUNCTION, owner)
+            add(key.value, Level.FUNCTION, owner)
+    for made in scoped:
+        rights = _rights(made.name, made.scopes)
+        level = Level.FUNCTION if Scope.INVOKE in rights.scopes else Level.NONE
+        add(_digest(made), level, _HOST, rights)
     return table
 
 
-def _scope(key: StoredKey) -> Scope | None:
-    """Return a system key's scope. Without one it opens extensions only, as upstream."""
-    # "all" is the master key's alone: a file edit must not make a second one by accident.
-    scopes = {scope.value: scope for scope in (Scope.READ, Scope.OPERATE, Scope.DEBUG)}
-    if key.scope and key.scope not in scopes:
+def _rights(name: str, words: Sequence[str]) -> Rights:
+    """Return what a key of a file opens in management; a system key without a scope opens nothing.
+
+    "all" is the master key's alone: a file edit must not make a second one by accident.
+    """
+    try:
+        return Rights.of(words)
+    except ValueError as error:
         log.warning(
-            "system key %r has the unknown scope %r and opens nothing in management;"
-            " known: read, operate, debug",
-            key.name,
-            key.scope,
+            "the key %r has the unknown scope %r and opens nothing in management; known: %s, %s",
+            name, str(error), ", ".join(GRANTABLE), JOB_FORM,
+        )  # fmt: skip
+        return _NOTHING
+
+
+def _digest(key: ScopedKey) -> bytes:
+    try:
+        return bytes.fromhex(key.digest)
+    except ValueError:
+        return b""  # no value has it
+
+
+def _check_scoped(name: str, scopes: Sequence[str]) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadRequestError(
+            f"{name[:80]!r} is no name of a key: letters, digits, _ . and -, 64 at most"
         )
-    return scopes.get(key.scope)
+    known = f"{', '.join(GRANTABLE)}, {JOB_FORM}"
+    if not scopes:
+        raise BadRequestError(f"a key needs at least one scope of: {known}")
+    try:
+        Rights.of(scopes)
+    except ValueError as error:
+        raise BadRequestError(f"{str(error)[:80]!r} is no scope; known: {known}") from error
 
 
 def _file_stem(function: str) -> str:
     """Return the file name of a function's keys; names come from requests, so no separators."""
     if not function or "/" in function or function.startswith(".") or "\0" in function:
         raise BadRequestError(f"{function!r} is not a function name")
-    if f"{function.lower()}.json" == HOST_FILE:
-        raise BadRequestError("a function named 'host' can have no keys: host.json is the host's")
+    if f"{function.lower()}.json" in {HOST_FILE, SCOPED_FILE}:
+        raise BadRequestError(
+            f"a function named {function!r} can have no keys: the file of that name is the host's"
+        )
     return function.lower()

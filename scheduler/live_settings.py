@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ class LiveSettings(Mapping[str, str]):
         """
         self._environment = dict(environment)
         self._path = path
+        self._turn = threading.Lock()  # writing blocks, so it is done in threads
         self._version, self._chosen = _read(path) if path else (0, {})
         self._all = laid_over(self._environment, self)
 
@@ -53,15 +55,18 @@ class LiveSettings(Mapping[str, str]):
         for name, value in changes.items():
             _check(name, value)
         names = {name.casefold() for name in changes}
-        kept = {name: value for name, value in self._chosen.items() if name.casefold() not in names}
-        self._replace({**kept, **changes})
+        with self._turn:
+            kept = {key: text for key, text in self._chosen.items() if key.casefold() not in names}
+            self._replace({**kept, **changes})
 
     def remove(self, name: str) -> None:
         """Take one back, in any case; what the environment says of it holds again."""
-        wanted = name.casefold()
-        kept = {each: value for each, value in self._chosen.items() if each.casefold() != wanted}
-        if len(kept) < len(self._chosen):
-            self._replace(kept)
+        with self._turn:
+            kept = {
+                key: text for key, text in self._chosen.items() if key.casefold() != name.casefold()
+            }
+            if len(kept) < len(self._chosen):
+                self._replace(kept)
 
     def __getitem__(self, name: str) -> str:
         return self._all[name]

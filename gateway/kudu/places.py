@@ -17,7 +17,13 @@ from scheduler.shared_file import shared_opener
 
 WEB_ROOT = ("site", "wwwroot")
 #: Below HOME, what these interfaces do not touch.
-_PRIVATE = (("data", "secrets"), ("data", "settings"), ("releases",), ("tmp",))
+_PRIVATE = (
+    ("data", "secrets"),
+    ("data", "settings"),
+    ("data", "users.jsonl"),
+    ("releases",),
+    ("tmp",),
+)
 _PRIVATE_FILES = ("taak.db", "taak.lock", "run.json")
 _FIXED = {(), WEB_ROOT, WEB_ROOT[:1], ("data",)}
 

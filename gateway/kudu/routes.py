@@ -20,15 +20,7 @@ from gateway.kudu import (
 from gateway.kudu.messages import with_messages
 from gateway.kudu.passthrough import METHODS, passthrough
 from gateway.platform import PLATFORM
-
-#: Four spellings of one thing: the first is today's, the others are still in scripts.
-_KIND_ROOTS = (
-    "/api/{kind}webjobs",
-    "/api/{kind}jobs",
-    "/api/jobs/{kind}",
-    "/jobs/{kind}",
-)
-_LIST_ROOTS = ("/api/webjobs", "/api/jobs", "/jobs")
+from gateway.scopes import KIND_ROOTS, LIST_ROOTS
 
 
 async def kudu_entry(request: web.Request) -> web.StreamResponse:
@@ -44,10 +36,10 @@ async def kudu_entry(request: web.Request) -> web.StreamResponse:
 
 def _table() -> FoldedRoutes:
     routes = FoldedRoutes()
-    for root in _LIST_ROOTS:
+    for root in LIST_ROOTS:
         routes.add("GET", root, webjobs.list_all)
     routes.add("GET", "/api/triggeredwebjobsswagger", webjobs.swagger_page)
-    for root in _KIND_ROOTS:
+    for root in KIND_ROOTS:
         for kind in ("triggered", "continuous"):
             _add_kind(routes, root, kind)
     _add_neighbours(routes)

@@ -7,7 +7,17 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.native import debug, deployments, doctor, functions, jobs, runs, schedules, status
+from gateway.native import (
+    debug,
+    deployments,
+    doctor,
+    functions,
+    jobs,
+    keys,
+    runs,
+    schedules,
+    status,
+)
 from gateway.native.route import PATH_NAME, Route, Schema, answer
 from gateway.native.schemas import SCHEMAS
 from gateway.platform import Platform
@@ -117,6 +127,7 @@ ROUTES: tuple[Route, ...] = (
     *deployments.ROUTES,
     *schedules.ROUTES,
     *doctor.ROUTES,
+    *keys.ROUTES,
     Route(
         method="GET",
         path="/v1/openapi.json",

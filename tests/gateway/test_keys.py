@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gateway.keys import KeyFileError, KeyStore, Level, Scope
-from scheduler.errors import BadRequestError
+from gateway.keys import KeyFileError, KeyStore, Level
+from gateway.scopes import EVERYTHING, Rights
+from scheduler.errors import BadRequestError, ConflictError, NotFoundError
+
+NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
 class Clock:
@@ -102,12 +106,65 @@ def test_scopes_of_management(folder, caplog):
         ],
     )
     keys = KeyStore(folder)
-    assert keys.scope("m") is Scope.ALL
-    assert keys.scope("r") is Scope.READ
-    assert keys.scope("o") is Scope.OPERATE
+    assert keys.rights("m") == EVERYTHING
+    assert keys.rights("r") == Rights.of(["read"])
+    assert keys.rights("o") == Rights.of(["operate"])
     for nothing in ("f", "plain", "all", "wrong", ""):
-        assert keys.scope(nothing) is None
+        assert keys.rights(nothing) is None
     assert "unknown scope 'all'" in caplog.text
+
+
+def test_keys_of_management_are_kept_as_digests(folder):
+    """The value is given once; the file holds what cannot be turned back, for its owner alone."""
+    keys = KeyStore(folder)
+    value = keys.create_scoped_key("ci", ["deploy", "deploy"], NOW)
+    path = folder / "taak.keys.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert value not in path.read_text()
+    (kept,) = KeyStore(folder).scoped_keys()
+    assert (kept.name, kept.scopes) == ("ci", ("deploy",))
+    assert KeyStore(folder).rights(value) == Rights.of(["deploy"])
+    assert keys.allows("hello", value) is Level.FUNCTION
+    assert keys.rights(kept.digest) is None
+    keys.revoke_scoped_key("CI")
+    assert keys.rights(value) is None
+    assert keys.allows("hello", value) is Level.NONE
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes", "words"),
+    [
+        ("", ["read"], "no name"),
+        ("a/b", ["read"], "no name"),
+        ("ci", [], "at least one scope"),
+        ("ci", ["all"], "'all' is no scope"),
+        ("ci", ["READ"], "'READ' is no scope"),
+        ("ci", ["job:x"], "'job:x' is no scope"),
+        ("ci", ["job::run"], "'job::run' is no scope"),
+        ("ci", ["job:x:stop"], "'job:x:stop' is no scope"),
+    ],
+)
+def test_bad_keys_of_management(folder, name, scopes, words):
+    """What is wrong is told with what would be right."""
+    with pytest.raises(BadRequestError, match=words):
+        KeyStore(folder).create_scoped_key(name, scopes, NOW)
+
+
+def test_names_of_keys_are_taken_once(folder):
+    """A second key of the name, in any case, is a conflict; one that is not there not found."""
+    keys = KeyStore(folder)
+    keys.create_scoped_key("ci", ["read"], NOW)
+    with pytest.raises(ConflictError):
+        keys.create_scoped_key("CI", ["read"], NOW)
+    with pytest.raises(NotFoundError):
+        keys.revoke_scoped_key("other")
+
+
+def test_a_broken_file_of_keys_is_told(folder):
+    """Never replaced: that would lock out every client without a word."""
+    write(folder, "taak.keys.json", keys=[{"name": "x"}])
+    with pytest.raises(KeyFileError, match=r"taak\.keys\.json"):
+        KeyStore(folder)
 
 
 @pytest.mark.parametrize(
