@@ -126,8 +126,8 @@ class Debugging:
         self._journal = journal
         self._reach = reach
         self._restart = restart
-        self._until = 0.0
-        self._over = asyncio.Event()
+        self._until = 0.0  # on the clock that never jumps
+        self._news = asyncio.Event()  # for who waits until then
 
     @property
     def state(self) -> DebugState:
@@ -144,14 +144,13 @@ class Debugging:
         self._until = self._clock.monotonic() + duration_s
         if self.session is not None and self.session.wait == wait:
             self.session = replace(self.session, ends=ends)
+            self._news.set()
             return self.session
-        if self.session is None:
-            self._over = asyncio.Event()
-            self._group.create_task(self._watch(), name="end of debugging")
-        else:
-            self._step(DebugState.OFF)
+        if self.session is not None:
+            self._off()
         name = secrets.token_hex(8)
         self.session = DebugSession(id=name, debugger=debugger, wait=wait, began=now, ends=ends)
+        self._group.create_task(self._watch(name), name="end of debugging")
         self._journal.info(f"Debugging is on ({debugger}) until {ends:%Y-%m-%d %H:%M:%S} UTC")
         self._restart()
         return self.session
@@ -160,8 +159,7 @@ class Debugging:
         """Debug no longer, and restart the process; tell whether it was on."""
         if self.session is None:
             return False
-        self._step(DebugState.OFF)
-        self._over.set()
+        self._off()
         self._journal.info(f"Debugging is off: {why}")
         self._restart()
         return True
@@ -173,8 +171,7 @@ class Debugging:
         try:
             debugger = debugger_of(job.script)
         except NoDebuggerError as error:  # another script has been deployed meanwhile
-            self._step(DebugState.OFF)
-            self._over.set()
+            self._off()
             self._journal.warning(f"Debugging is off: {error}")
             return None
         self.session = replace(self.session, debugger=debugger)
@@ -216,12 +213,18 @@ class Debugging:
             # Nobody tells when a program begins to listen.
             await self._clock.sleep(_LOOK_S)
 
-    async def _watch(self) -> None:
-        over = self._over
-        while (left := self._until - self._clock.monotonic()) > 0:
-            if await within(self._clock, left, over):
-                return
-        self.end("its time is over")
+    async def _watch(self, name: str) -> None:
+        """End the session of this name in its time."""
+        while self.session is not None and self.session.id == name:
+            self._news.clear()
+            left = self._until - self._clock.monotonic()
+            if not await within(self._clock, left, self._news) and left <= 0:
+                self.end("its time is over")
+
+    def _off(self) -> None:
+        self._step(DebugState.OFF)
+        self._news.set()
+        self._news = asyncio.Event()
 
     def _step(self, to: DebugState) -> None:
         assert to in TRANSITIONS[self.state], f"debugging: {self.state} -> {to}"

@@ -17,6 +17,8 @@ from gateway.tunnel import HEARTBEAT_S, MAX_MESSAGE, carry
 
 #: A job that is being started is waited for by the platform; this is longer.
 _CONNECT_S = 60.0
+#: Others may end debugging, or prolong it.
+_LOOK_S = 5.0
 
 NewToken = Callable[[], str]
 
@@ -60,7 +62,7 @@ class Tunnel:
             ready(server.sockets[0].getsockname()[1])
             while (left := await asyncio.to_thread(ended)) > 0 and not self._over.is_set():
                 try:
-                    async with asyncio.timeout(left):
+                    async with asyncio.timeout(min(left, _LOOK_S)):
                         await self._over.wait()
                 except TimeoutError:
                     continue
