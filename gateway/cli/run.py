@@ -58,6 +58,9 @@ def run(
     body_timeout_s: Annotated[
         _Text, typer.Option(help="Longest pause in a body, or in reading an answer (30).")
     ] = None,
+    debug_s: Annotated[
+        _Text, typer.Option(help="Longest time that a job is debugged at one order (3600).")
+    ] = None,
     config: Annotated[_Text, typer.Option(help="Settings file (./taak.toml).")] = None,
 ) -> None:
     """Run the platform here, until SIGTERM or Ctrl-C.
@@ -86,6 +89,7 @@ def run(
         "header_timeout_s": header_timeout_s,
         "idle_timeout_s": idle_timeout_s,
         "body_timeout_s": body_timeout_s,
+        "debug_s": debug_s,
         "config": config,
     }
     raise typer.Exit(start(options))
