@@ -72,14 +72,15 @@ class JobLogs:
         Raises:
             ValueError: that is no run id.
         """
-        limit = (limits or LogLimits()).run_bytes
+        limits = limits or LogLimits()
+        limit = limits.run_bytes
         path = self._folders.output_log(job, run_id)
         return Journal(
             self._file(path),
             SegmentWriter(self._run_folder(job, run_id), limit_bytes=limit, head_bytes=limit // 2),
             instance=self._instance,
             now=self._now,
-            limit_bytes=limit,
+            limit_bytes=limits.file_bytes,
             listener=self._listener(job, run_id) if streamed else None,
         )
 

@@ -98,8 +98,8 @@ class Journal:
             if rest.lines:
                 told = (
                     f"Output was truncated: {rest.lines} lines ({rest.size} bytes) beyond the "
-                    f"limit of {self._overflow.limit} bytes for one run were left out. Its end "
-                    'follows. The limit is "run_mib" of "taak": {"logs": ...}'
+                    f"limit of {self._overflow.limit} bytes for this file were left out. Its end "
+                    "follows. `taak runs log` has more."
                 )
                 self.file.append(Level.SYS_WARN, [told])
             for level, lines in _grouped(rest.end):

@@ -9,7 +9,13 @@ from scheduler.log_limits import LogLimits
 from scheduler.manifest_fields import Fields
 
 #: Beyond these no machine goes.
-_AT_MOST: Final = {"run_mib": 1 << 24, "job_mib": 1 << 24, "total_mib": 1 << 30, "days": 100_000}
+_AT_MOST: Final = {
+    "file_mib": 1 << 24,
+    "run_mib": 1 << 24,
+    "job_mib": 1 << 24,
+    "total_mib": 1 << 30,
+    "days": 100_000,
+}
 LOG_KEYS: Final = tuple(field.name for field in fields(LogLimits))
 
 

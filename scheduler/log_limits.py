@@ -13,6 +13,7 @@ class LogLimits:
     """How much is kept. The defaults stand here and nowhere else.
 
     Attributes:
+        file_mib: of a run's output_log.txt, which is there for Kudu's tools beside our segments.
         run_mib: of one run of a triggered job: its first and its last half.
         job_mib: of one job, all its runs together.
         total_mib: of all jobs together; host.json only.
@@ -20,11 +21,17 @@ class LogLimits:
         days: since a segment was written last; 0 is no limit.
     """
 
+    file_mib: int = 10
     run_mib: int = 64
     job_mib: int = 1024
     total_mib: int = 10_240
     lines: int = 0
     days: int = 30
+
+    @property
+    def file_bytes(self) -> int:
+        """Return `file_mib` in bytes."""
+        return self.file_mib * _MIB
 
     @property
     def run_bytes(self) -> int:
