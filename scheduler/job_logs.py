@@ -113,9 +113,17 @@ class JobLogs:
         """Remove the segments of a job that was deleted."""
         shutil.rmtree(self.folder(job), ignore_errors=True)
 
-    def has_run(self, kind: str, name: str, run_id: str) -> bool:
+    def has_run(self, job: NamedJob, run_id: str) -> bool:
         """Tell whether a run is still in its job's history: its folder is there."""
-        return (self._folders.home / "data" / "jobs" / kind / name / run_id).is_dir()
+        return (self._folders.data(job) / run_id).is_dir()
+
+    def is_over(self, job: NamedJob, run_id: str) -> bool:
+        """Tell whether a run has ended, so that nothing is written into its log any more."""
+        try:
+            status = self._folders.read_run_status(job, run_id)
+        except ValueError:
+            return True
+        return status is None or status.ended_at is not None
 
     def _run_folder(self, job: NamedJob, run_id: str) -> Path:
         return self.folder(job) / run_id

@@ -34,6 +34,14 @@ _DAY_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
+class _Named:
+    """A job that has logs, deployed or not."""
+
+    name: str
+    kind: JobKind
+
+
+@dataclass(frozen=True, slots=True)
 class _Old:
     """A segment that may go, with what decides whether it does."""
 
@@ -85,12 +93,14 @@ class LogRetention:
 
     def _sweep_job(self, folder: Path) -> tuple[list[_Old], int]:
         """Remove what is too much of one job; return what more could go, and the size of all."""
-        kind, name = folder.parent.name, folder.name
-        limits = self._limits(kind, name)
+        job = _Named(folder.name, JobKind(folder.parent.name))
+        limits = self._limits(job)
         olds, total = self._log(folder, limits)
         for run in _folders_in(folder):
-            if self._logs.has_run(kind, name, run.name):
-                more, size = self._log(run, limits, lines=0, is_run=True)
+            if self._logs.has_run(job, run.name):
+                more, size = self._log(
+                    run, limits, lines=0, is_over=self._logs.is_over(job, run.name)
+                )
                 olds, total = olds + more, total + size
             else:
                 shutil.rmtree(run, ignore_errors=True)
@@ -100,15 +110,15 @@ class LogRetention:
             total -= freed
         return olds, total
 
-    def _limits(self, kind: str, name: str) -> LogLimits:
+    def _limits(self, job: _Named) -> LogLimits:
         """Return the limits of a job, also of one that is gone."""
         try:
-            return self._catalog.job(JobKind(kind), name).logs
-        except (NotFoundError, ValueError):
+            return self._catalog.job(job.kind, job.name).logs
+        except NotFoundError:
             return self._catalog.definition.host.logs
 
     def _log(
-        self, folder: Path, limits: LogLimits, *, lines: int | None = None, is_run: bool = False
+        self, folder: Path, limits: LogLimits, *, lines: int | None = None, is_over: bool = False
     ) -> tuple[list[_Old], int]:
         """Remove what is too old of one log, or beyond its count of lines."""
         segments = segments_in(folder)
@@ -124,7 +134,7 @@ class LogRetention:
             if old.written < oldest_s or (most and end - segments[at + 1].line >= most)
         ]
         remove(old.segment for old in gone)
-        if is_run and newest.written < oldest_s:  # nobody writes it any more
+        if is_over and newest.written < oldest_s:
             shutil.rmtree(folder, ignore_errors=True)
             return [], 0
         kept = [old for old in before if old not in gone]
@@ -152,7 +162,7 @@ def _remove_oldest(olds: list[_Old], surplus: int) -> tuple[list[_Old], int]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return [job for kind in _folders_in(root) for job in _folders_in(kind)]
+    return [job for kind in JobKind for job in _folders_in(root / kind.value)]
 
 
 def _folders_in(folder: Path) -> list[Path]:

@@ -64,7 +64,8 @@ class Found:
 
     Attributes:
         complete: all that was asked for was looked at; else `reason` says why not.
-        next: where a search for more goes on; None if there is no more.
+        next: where a search for more goes on; None if there is no more, or if the newest were
+            asked for.
     """
 
     lines: list[LogLine]
@@ -172,20 +173,22 @@ def _ends(segments: Sequence[Segment]) -> list[int]:
 
 def _found(output: bytes, question: Question, reason: str) -> Found:
     """Return what the program said, as far as it came."""
-    lines, end = list[LogLine](), dict[str, Any]()
+    lines, end, at = list[LogLine](), dict[str, Any](), question.from_line
     for said in output.splitlines(keepends=True):
         if not said.endswith(b"\n"):
             break  # it was killed in the middle of a word
         value = json.loads(said)
-        if isinstance(value, dict):
-            end = value
-        else:
+        if isinstance(value, list):
             lines.append(parse_line(value[0], value[1]))
+            at = value[0] + 1
+        elif "at" in value:
+            at = value["at"]
+        else:
+            end = value
     if "error" in end:
         raise BadRequestError(f"query parameter 'regex': {end['error']}")
     if not end and not reason:
         reason = "the search took too much memory or processor time"
-    last = max((line.number for line in lines), default=question.from_line - 1)
     lines.sort(key=lambda line: line.number)
-    following = end.get("next") if end or question.newest else last + 1
+    following = end.get("next") if end or question.newest else at
     return Found(lines, complete=not reason, reason=reason, next=following)

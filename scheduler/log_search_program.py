@@ -4,8 +4,8 @@ Python's `re` backtracks, and some patterns take for ever on some lines. Here on
 hangs, and its time, its memory and what it prints have an end. It is run by its path in an isolated
 interpreter, so it imports nothing of the platform.
 
-Reads one JSON object on stdin; prints `[number, line]` for each match, and at the end
-`{"next": number, "seen": lines}` or `{"error": text}`.
+Reads one JSON object on stdin; prints `[number, line]` for each match, `{"at": number}` when all
+before that line was looked at, and at the end `{"next": number}` or `{"error": text}`.
 """
 
 import json
@@ -36,26 +36,26 @@ def main() -> None:
 def _search(asked: dict[str, Any], pattern: re.Pattern[str]) -> dict[str, Any]:
     """Print the matches; return how far the search came."""
     backwards, left = asked["backwards"], asked["limit"]
-    seen = 0
     segments = asked["segments"]
     for path, first in reversed(segments) if backwards else segments:
         lines = _lines(path, first, asked)
         found = []
         for number, line in lines:
-            seen += 1
             if _matches(line, pattern, asked):
                 found.append((number, line))
                 if not backwards:
                     _say((number, line))
                     if len(found) == left:
-                        return {"next": number + 1, "seen": seen}
+                        return {"next": number + 1}
         if backwards:
             for match in found[::-1][:left]:
                 _say(match)
+        elif lines:
+            _say({"at": lines[-1][0] + 1})
         left -= min(len(found), left)
         if not left:
             break
-    return {"next": None, "seen": seen}
+    return {"next": None}
 
 
 def _lines(path: str, first: int, asked: dict[str, Any]) -> list[tuple[int, str]]:

@@ -205,6 +205,23 @@ class TestFile:
         assert caplog.records[0].message.startswith("log lines are lost")
         assert len(caplog.records) == 1
 
+    def test_lines_that_were_lost_are_counted_in_our_copy(self, tmp_path, caplog):
+        """When there is room again the log says how many are missing, and numbers go on."""
+        log = journal(tmp_path)
+        log.output(Level.OUT, ["before"])
+        path = next((tmp_path / "segments").iterdir())
+        path.rename(tmp_path / "away")
+        path.mkdir()
+        log.output(Level.OUT, ["lost", "lost"])
+        log.output(Level.ERR, ["lost"])
+        path.rmdir()
+        (tmp_path / "away").rename(path)
+        log.output(Level.OUT, ["after"])
+        assert kept(log, tmp_path) == [
+            "before", "3 lines are missing here: they could not be written", "after"
+        ]  # fmt: skip
+        assert len(caplog.records) == 1
+
     def test_a_full_log_moves_away_and_a_new_one_begins(self, tmp_path, monkeypatch):
         """Two files at most, and no line is lost on the way."""
         monkeypatch.setattr(job_log, "ROTATE_BYTES", 100)

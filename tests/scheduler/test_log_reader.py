@@ -232,6 +232,35 @@ class TestWriting:
         assert [line.number for line in found] == list(range(len(found)))
         assert found[-1].text == "last"
 
+    def test_what_was_written_in_part_is_counted_as_it_lies(self, tmp_path, monkeypatch):
+        """A disk that fills in the middle of a block leaves half a line, and no wrong number."""
+        writer = writer_of(tmp_path)
+        write(writer, "one")
+        path = segments_in(tmp_path)[0].path
+        whole = path.read_bytes()
+
+        class Full:
+            """A file on a disk with room for twenty bytes."""
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                return None
+
+            def write(self, block):
+                path.write_bytes(whole + block[:20])
+                return 20
+
+        with monkeypatch.context() as patched:
+            patched.setattr("builtins.open", lambda *_, **__: Full())
+            with pytest.raises(OSError, match="only a part"):
+                write(writer, "two", "three")
+        write(writer, "four")
+        found = lines(reader_of(tmp_path))
+        assert [line.number for line in found] == [0, 1, 2]
+        assert (found[0].text, found[2].text) == ("one", "four")
+
     def test_a_folder_that_goes_while_one_writes_is_made_again(self, tmp_path):
         """A deleted job that is deployed again has a log, too."""
         writer = writer_of(tmp_path / "log")

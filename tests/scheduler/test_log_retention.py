@@ -111,6 +111,16 @@ async def test_old_runs_go_as_a_whole(bench):
     assert first_lines(young) == [0, 10]
 
 
+async def test_a_run_that_is_under_way_keeps_its_newest_segment(bench):
+    """However long it was silent: its next line has the next number."""
+    folder = bench.folder("report", "202601051000000000")
+    bench.write(folder, 3, days_ago=99)
+    status = bench.home / "data/jobs/triggered/report/202601051000000000/status"
+    status.write_text('{"Status": "Running", "StartTime": "2026-01-05T10:00:00Z"}')
+    await bench.sweep()
+    assert first_lines(folder) == [20]
+
+
 async def test_a_run_that_left_the_history_takes_its_log_along(bench):
     """WEBJOBS_HISTORY_SIZE is the rule for runs."""
     folder = bench.folder("report", "202601051000000000")
@@ -134,18 +144,18 @@ async def test_the_bytes_of_one_job_are_bounded_over_its_runs(bench):
     bench.limit(job_mib=1)
     folders = [bench.folder("report", f"20260105100000000{n}") for n in range(3)]
     for at, folder in enumerate(folders):
-        bench.write(folder, 6, days_ago=3 - at)
+        bench.write(folder, 6, days_ago=1 + at)
     await bench.sweep()
     counts = [len(segments_in(folder)) for folder in folders]
-    assert counts[2] == 6
-    assert counts[0] == 1
+    assert counts[0] == 6
+    assert counts[2] == 1
     assert sum(one.size() for folder in folders for one in segments_in(folder)) <= 1 << 20
 
 
 async def test_the_bytes_of_all_jobs_are_bounded(bench):
     """No job pays for a younger log of another."""
     bench.limit(total_mib=1)
-    old, young = bench.folder("old"), bench.folder("young")
+    old, young = bench.folder("mail"), bench.folder("beat")
     bench.write(old, 8, days_ago=2)
     bench.write(young, 8, days_ago=1)
     await bench.sweep()

@@ -83,6 +83,7 @@ def test_a_catastrophic_pattern_costs_its_own_seconds(tmp_path):
     found = search(tmp_path, Question(regex=r"^(a|aa)+b?$"), search_s=2.0)
     assert [line.text for line in found.lines] == ["aab"]
     assert not found.complete
+    assert found.next == 1
     assert "2 s" in found.reason or "processor" in found.reason
 
 
@@ -91,6 +92,19 @@ def test_a_pattern_that_is_none_is_refused(folder, regex, told):
     """The caller learns what is wrong with it."""
     with pytest.raises(BadRequestError, match=told):
         search(folder, Question(regex=regex))
+
+
+def test_a_search_that_was_cut_off_goes_on_behind_what_it_saw(tmp_path):
+    """Also where nothing was found: asking again does not begin at the beginning."""
+    writer = SegmentWriter(tmp_path, limit_bytes=1 << 30, segment_bytes=1000)
+    for number in range(50):
+        text = "a" * 60 + "!" if number == 40 else f"line {number}"
+        writer.append(segment_block(START, "a1b2c3", Level.OUT, [text]), 1)
+    found = search(tmp_path, Question(regex=r"^(a|aa)+b$"), search_s=2.0)
+    assert not found.complete
+    assert found.lines == []
+    assert found.next is not None
+    assert 20 < found.next <= 40
 
 
 def test_an_answer_is_bounded(folder, monkeypatch):
