@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.debug_tokens import DebugTokens
 from gateway.keys import KeyStore
+from gateway.kudu.hook_sender import Hooks
 from gateway.metrics import Metrics
 from scheduler.catalog import Catalog
 from scheduler.continuous import ContinuousJobs
@@ -68,6 +69,7 @@ class Platform:
     logs: JobLogs
     keys: KeyStore
     settings: LiveSettings
+    hooks: Hooks
     ready: Callable[[], list[str]]
     reach: Callable[[], Reach]
     spawn: Callable[[Coroutine[Any, Any, None]], object]

@@ -28,6 +28,9 @@ from gateway.environment import app_settings
 from gateway.folder_watch import FolderWatch
 from gateway.home import Home, HomeLockedError
 from gateway.keys import KeyFileError, KeyStore
+from gateway.kudu.hook_book import HookBook
+from gateway.kudu.hook_sender import Hooks
+from gateway.kudu.hooks import follow as fire_hooks
 from gateway.listeners import Listeners
 from gateway.metrics import Metrics
 from gateway.notify import notify
@@ -156,6 +159,7 @@ class _Parts:
         if reason := self._launchers.too_little():
             raise StartError(reason)
         await self._deploy()
+        fire_hooks(platform)
         watch = FolderWatch(
             self._config.site,
             platform.deployments.watched_roots(),
@@ -353,6 +357,7 @@ class _Server:
             logs=logs,
             keys=KeyStore(home.secrets, master=config.master_key or None),
             settings=live,
+            hooks=Hooks(HookBook(home.path / "site" / "deployments" / "hooks")),
             ready=lambda: self._not_ready,
             reach=lambda: launchers.reach,
             spawn=group.create_task,

@@ -17,6 +17,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.admin import admin_app
 from gateway.keys import KeyStore
+from gateway.kudu.hook_book import HookBook
+from gateway.kudu.hook_sender import Hooks
 from gateway.management import Platform, management_app
 from sandbox.selftest import Reach
 from sandbox.spec import Level
@@ -513,6 +515,7 @@ class FakePlatform:
             logs=self.logs,
             keys=self.keys,
             settings=LiveSettings({}),
+            hooks=Hooks(HookBook(self.home / "site" / "deployments" / "hooks")),
             ready=lambda: self.not_ready,
             reach=lambda: Reach(Level.STANDARD, layers={"namespaces": ["mount", "pid"]}),
             spawn=self._spawn,

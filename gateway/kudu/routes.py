@@ -10,6 +10,9 @@ from gateway.folded_routes import FoldedRoutes
 from gateway.kudu import (
     about,
     deployments,
+    hooks,
+    logstream,
+    processes,
     settings,
     upload,
     vfs,
@@ -66,6 +69,16 @@ def _add_neighbours(routes: FoldedRoutes) -> None:
         routes.add("PUT", f"{root}/{{path*}}", with_messages(vfs.put))
         routes.add("DELETE", f"{root}/{{path*}}", with_messages(vfs.delete))
         routes.add("GET HEAD", root, with_messages(vfs.root))
+    routes.add("GET", "/api/processes", processes.list_all)
+    routes.add("GET", "/api/processes/{id}", processes.get)
+    routes.add("DELETE", "/api/processes/{id}", processes.delete)
+    routes.add("GET", "/api/logstream", logstream.stream)
+    routes.add("GET", "/api/logstream/{path*}", logstream.stream)
+    routes.add("GET", "/api/hooks", hooks.list_all)
+    routes.add("POST", "/api/hooks", with_messages(hooks.subscribe))
+    routes.add("POST", "/api/hooks/publish/{event}", with_messages(hooks.publish))
+    routes.add("GET", "/api/hooks/{id}", hooks.get)
+    routes.add("DELETE", "/api/hooks/{id}", with_messages(hooks.unsubscribe))
     for path in ("/api/environment", "/api/info"):
         routes.add("GET", path, about.environment)
     routes.add("GET", "/api/diagnostics/settings", about.diagnostics)
