@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,16 +105,22 @@ def _primary_root(site: Path, settings: Mapping[str, str]) -> str:
     return absolute if inside.startswith("..") else inside
 
 
+def kind_folders(index: Index, root: JobRoot) -> Iterator[tuple[str, JobKind]]:
+    """Yield the folders of a root that hold jobs, and of which kind."""
+    for name in index.folders_in(root.folder):
+        if kind := _KINDS.get(name.casefold()):
+            yield f"{root.folder}/{name}", kind
+
+
 def find_jobs(index: Index, roots: list[JobRoot], problems: list[Problem]) -> list[JobFolder]:
     """Return the job folders below the roots; of two with one name the first root's wins."""
     found: dict[tuple[JobKind, str], JobFolder] = {}
     for root in roots:
-        for kind_folder in index.folders_in(root.folder):
-            kind = _KINDS.get(kind_folder.casefold())
-            live_parent = root.live / kind_folder
-            for name in index.folders_in(f"{root.folder}/{kind_folder}") if kind else ():
-                folder = f"{root.folder}/{kind_folder}/{name}"
-                job = JobFolder(kind, name, folder, live_parent)  # type: ignore[arg-type]
+        for parent, kind in kind_folders(index, root):
+            live_parent = root.live / posixpath.basename(parent)
+            for name in index.folders_in(parent):
+                folder = f"{parent}/{name}"
+                job = JobFolder(kind, name, folder, live_parent)
                 first = found.setdefault((job.kind, name.casefold()), job)
                 if first is not job:
                     message = f"is hidden by {first.folder}, which has the same name"

@@ -20,6 +20,7 @@ from scheduler.functions import AppDefinition, Bundle, Function, Job, Problem
 from scheduler.host_manifest import HostManifest, read_host
 from scheduler.isolation_fields import idle_keys
 from scheduler.job_manifest import JobFolder, JobRoot, find_jobs, read_job
+from scheduler.linked_folders import linked_folders
 from scheduler.reading import Known, Reading, Source, Told
 
 # Standard library modules that are loaded before user code, so that a file of the same name at the
@@ -93,6 +94,7 @@ class _Reader:
             [one.function for one in told.values() if one.function is not None], self._problems
         )
         jobs = {place.folder: self._job(place) for place in self._jobs}
+        self._problems += linked_folders(self._index, self._source.job_roots)
         self._warn_idle([*functions, *jobs.values()])
         self._warn_shadowing()
         definition = AppDefinition(

@@ -321,3 +321,19 @@ def test_host_json_under_a_level_that_ignores_it(app):
     host = '{"version": "2.0", "taak": {"sandbox": "trusted", "network": "outbound"}}'
     [line] = told(app("f", host_json=host))
     assert "taak.network: has no effect" in line
+
+
+def test_a_folder_that_is_a_link_is_listed_with_the_reason(app, tmp_path):
+    """A function and a job, also by a link to a link; other links are the app's own business."""
+    app("shared/base", files=("jobs/triggered/real/run.sh", "docs/x"))
+    (tmp_path / "hello").symlink_to("shared/base")
+    (tmp_path / "again").symlink_to("hello")
+    (tmp_path / "papers").symlink_to("docs")
+    (tmp_path / "jobs/triggered/copy").symlink_to("real")
+    (tmp_path / "jobs/triggered/loop").symlink_to("loop")
+    definition = app()
+    found = {problem.owner: problem for problem in definition.problems if not problem.warning}
+    assert set(found) == {"hello", "again", "triggered/copy"}
+    assert "symbolic link to 'shared/base'" in found["again"].message
+    assert found["triggered/copy"].where == "jobs/triggered/copy"
+    assert [job.name for job in definition.jobs] == ["real"]
