@@ -127,9 +127,7 @@ def _refusal(principal: Principal, request: web.BaseRequest) -> Answer | None:
 
 def _too_little(rights: Rights, wanted: Need | None, request: web.BaseRequest) -> tuple[str, str]:
     """Return what is missing, and what to do about it."""
-    held = sorted(scope.value for scope in rights.scopes)
-    held += sorted(f"job:{name}:run" for name in rights.jobs)
-    told = f"this key opens {', '.join(held)}, which does not reach {request.method} {request.path}"
+    told = f"this key opens {rights}, which does not reach {request.method} {request.path}"
     if wanted is None:
         return told, "only the master key does"
     own = f" or job:{wanted.job}:run" if wanted.job else ""

@@ -68,6 +68,13 @@ class Rights:
                 raise ValueError(word)
         return cls(frozenset(scopes), frozenset(jobs))
 
+    def __str__(self) -> str:
+        """Return the words that a key with these rights could be made with; of all, just `all`."""
+        if Scope.ALL in self.scopes:
+            return Scope.ALL.value
+        jobs = sorted(f"job:{name}:run" for name in self.jobs)
+        return ", ".join([*sorted(scope.value for scope in self.scopes), *jobs])
+
     def reaches(self, need: Need | None) -> bool:
         """Tell whether they suffice; what has no row needs the master key."""
         if need is None:

@@ -81,7 +81,7 @@ class JobLogs:
             instance=self._instance,
             now=self._now,
             limit_bytes=limits.file_bytes,
-            listener=self._listener(job, run_id) if streamed else None,
+            listener=self._listener(job, run_id, aside=not streamed),
         )
 
     # --- Reading
@@ -142,10 +142,10 @@ class JobLogs:
             self._writers[folder] = SegmentWriter(folder, limit_bytes=limits.job_bytes)
         return self._writers[folder]
 
-    def _listener(self, job: NamedJob, run_id: str = "") -> Listener:
+    def _listener(self, job: NamedJob, run_id: str = "", *, aside: bool = False) -> Listener:
         kind, name, publish = str(job.kind.value), job.name, self.stream.publish
 
         def listen(at: datetime, level: Level, lines: Sequence[str]) -> None:
-            publish(at, kind, name, run_id, level, lines)
+            publish(at, kind, name, run_id, level, lines, aside=aside)
 
         return listen

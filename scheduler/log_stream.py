@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +33,7 @@ class Batch:
         kind: `continuous` or `triggered`.
         run_id: of a triggered run; empty for a continuous job.
         level: tells the stream too: `level.stream` is stdout, stderr or system.
+        aside: it is for those who follow this job alone, not part of the app's log.
         lines: without their ends, never empty.
     """
 
@@ -42,6 +43,7 @@ class Batch:
     run_id: str
     level: Level
     lines: tuple[str, ...]
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,17 @@ class LogStream:
         self._subscriptions: tuple[Subscription, ...] = ()
 
     @contextmanager
-    def subscribe(self, *, room: int = WAITING_CHARACTERS) -> Iterator[Subscription]:
-        """Listen while the context lasts; call it in the event loop.
+    def subscribe(
+        self,
+        wants: Callable[[Batch], bool] = lambda batch: not batch.aside,
+        *,
+        room: int = WAITING_CHARACTERS,
+    ) -> Iterator[Subscription]:
+        """Listen while the context lasts, to what one `wants`; call it in the event loop.
 
         Raises TooManyListenersError.
         """
-        subscription = Subscription(asyncio.get_running_loop(), room)
+        subscription = Subscription(asyncio.get_running_loop(), wants, room)
         with self._lock:
             if len(self._subscriptions) >= self._max_listeners:
                 raise TooManyListenersError(
@@ -84,16 +91,33 @@ class LogStream:
                 self._subscriptions = tuple(others)
 
     def publish(
-        self, at: datetime, kind: str, name: str, run_id: str, level: Level, lines: Sequence[str]
+        self,
+        at: datetime,
+        kind: str,
+        name: str,
+        run_id: str,
+        level: Level,
+        lines: Sequence[str],
+        *,
+        aside: bool = False,
     ) -> None:
         """Hand lines on; never waits. From any thread."""
         subscriptions = self._subscriptions  # replaced as a whole, so that it is read without lock
         if not subscriptions or not lines:
             return
-        batch = Batch(at=at, kind=kind, name=name, run_id=run_id, level=level, lines=tuple(lines))
+        batch = Batch(
+            at=at,
+            kind=kind,
+            name=name,
+            run_id=run_id,
+            level=level,
+            lines=tuple(lines),
+            aside=aside,
+        )
         size = sum(map(len, batch.lines)) + _LINE_COST * len(batch.lines)
         for subscription in subscriptions:
-            subscription.put(batch, size)
+            if subscription.wants(batch):
+                subscription.put(batch, size)
 
 
 class Subscription:
@@ -102,7 +126,10 @@ class Subscription:
     It never ends by itself. One task at a time may iterate; a time limit around one step is fine.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, room: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, wants: Callable[[Batch], bool], room: int
+    ) -> None:
+        self.wants = wants
         self._loop = loop
         self._room = room
         self._lock = threading.Lock()

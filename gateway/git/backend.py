@@ -66,7 +66,7 @@ async def serve_git(request: web.Request) -> web.StreamResponse:
 
 def _deployer(request: web.Request) -> str:
     principal = request.get(PRINCIPAL)
-    return f"git ({principal.scope.value} key)" if principal else "git"
+    return f"git ({principal.rights} key)" if principal else "git"
 
 
 async def _cgi(

@@ -178,7 +178,7 @@ def _duration(value: object, most: float) -> float:
 
 def _tell(request: web.Request, what: str) -> None:
     principal = request.get(PRINCIPAL)
-    by = f"a key of the scope {principal.scope.value}" if principal else "a one-time token"
+    by = f"a key that opens {principal.rights}" if principal else "a one-time token"
     _audit.info("%s; by %s from %s", what, by, request.remote)
 
 
