@@ -261,8 +261,9 @@ class TriggeredJobs:
 
     async def _carry_out(self, active: TriggeredRun, slot: Slot) -> None:
         try:
-            await self._history.prune(active.job, active.run)
-            active.run = await active.carry_out()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._prune(active))
+                active.run = await active.carry_out()
         finally:
             await self._slots.leave(slot)
             active.left.set()
@@ -276,6 +277,10 @@ class TriggeredJobs:
                 await close_runs_of_the_dead(self._place)
             except SchedulerError as error:
                 _log.warning("runs of dead instances are not looked for: %s", error)
+
+    async def _prune(self, active: TriggeredRun) -> None:
+        await active.begun.wait()  # the program first
+        await self._history.prune(active.job, active.run)
 
 
 def _cancelled(reason: str) -> Verdict:

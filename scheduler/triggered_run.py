@@ -78,6 +78,7 @@ class TriggeredRun:
     Attributes:
         run: its row, as last recorded.
         asked: the verdict that somebody asked for; the first one stands.
+        begun: set once its process runs, or is known never to.
         over: set once its process has ended; then the end is told to everybody, one by one.
         left: set once the next run of the job may begin.
     """
@@ -86,6 +87,7 @@ class TriggeredRun:
         self.job = job
         self.run = run
         self.asked: Verdict | None = None
+        self.begun = asyncio.Event()
         self.over = asyncio.Event()
         self.left = asyncio.Event()
         self._grace_s = 0.0
@@ -114,6 +116,7 @@ class TriggeredRun:
     async def carry_out(self) -> Run:
         """Run to the end and return the final row."""
         verdict = await self._verdict()
+        self.begun.set()
         self.over.set()
         ended_at = self._place.clock.now()
         shown = self._show(verdict.state, ended_at)
@@ -142,15 +145,19 @@ class TriggeredRun:
         self._log.info(program.script_line)
         if self.asked is not None:
             return self.asked
-        self._show(RunState.RUNNING)
-        await self._record_start()
-        ended = await self._supervise(program)
+        self._log.status(KUDU_WORDS[RunState.RUNNING])
+        starting = asyncio.create_task(self._tell_start())  # nobody waits for it but the end
+        try:
+            ended = await self._supervise(program)
+        finally:
+            await starting
         return self.asked or _verdict_of(ended)
 
     async def _supervise(self, program: Program) -> Exit:
         clock = self._place.clock
         output = JobOutput(self._log, monotonic=clock.monotonic)
         process = await self._place.launcher.run(program.spec, output)
+        self.begun.set()
         return await watch_over(
             process,
             self._end_when_asked(process),
@@ -208,7 +215,10 @@ class TriggeredRun:
         self._log.status(word)
         return shown
 
-    async def _record_start(self) -> None:
+    async def _tell_start(self) -> None:
+        """Say that it runs, in the file and in the store, while its sandbox comes to be."""
+        word = KUDU_WORDS[RunState.RUNNING]
+        show_status(self._place.folders, self.job, self.run, word, None)
         try:
             self.run = await self._place.store.update_run(
                 self.run.id, RunState.RUNNING, started_at=self._place.clock.now()
