@@ -22,6 +22,10 @@ from sandbox.spec import ResourceLimits
 
 _log = logging.getLogger("taak.sandbox")
 _REMOVE_S = 5.0
+#: What most sandboxes are held to: put on ahead, so that nobody waits for the kernel to do it.
+_USUAL = ResourceLimits()
+#: As good as none, for who has none where the usual limit is on already; the kernel's own maximum.
+_ALL_MEMORY, _ALL_PROCESSES = 1 << 62, 4_194_304
 T = TypeVar("T")
 
 
@@ -38,10 +42,13 @@ class Held(Protocol):
 class Holding:
     """The account of one sandbox; `limit` before user code runs, `end` when all of it is gone."""
 
-    def __init__(self, owner: Resources, sandbox: Held, leaf: Leaf | None) -> None:
+    def __init__(
+        self, owner: Resources, sandbox: Held, leaf: Leaf | None, kept: frozenset[str]
+    ) -> None:
         self._owner = owner
         self._sandbox = sandbox
         self._leaf = leaf
+        self._kept = kept  # which of the usual limits the kernel keeps
         self._seen = 0  # of the kernel's kills
         self._starved = False  # by the watch
         self.memory_bytes = 0
@@ -50,13 +57,17 @@ class Holding:
     async def limit(self, limits: ResourceLimits, *, own_files: bool) -> None:
         """Put the limits on; the memory limit is watched where it cannot be put on."""
         self.memory_bytes = limits.memory_bytes or 0
-        kept: frozenset[str] = frozenset()
+        kept = self._kept
         if self._leaf is not None:
-            kept = await self._owner.do(
-                self._leaf.limit, limits.memory_bytes, limits.processes, limits.cpu_cores
-            )
+            if _by_cgroup(limits) != _by_cgroup(_USUAL):
+                kept = await self._owner.do(
+                    self._leaf.limit,
+                    limits.memory_bytes or _ALL_MEMORY,
+                    limits.processes or _ALL_PROCESSES,
+                    limits.cpu_cores,
+                )
             self.facts["cgroup"] = self._owner.kind
-        if "memory" in kept:
+        if "memory" in kept and limits.memory_bytes:
             self.facts["memory"] = "cgroup"
         elif limits.memory_bytes:
             self.facts["memory"] = "watch"
@@ -102,6 +113,10 @@ def _nothing() -> int:
     return 0
 
 
+def _by_cgroup(limits: ResourceLimits) -> tuple[float | None, ...]:
+    return limits.memory_bytes, limits.processes, limits.cpu_cores
+
+
 class Resources:
     """What holds sandboxes to their limits. `serve` runs in the owner's TaskGroup."""
 
@@ -137,17 +152,17 @@ class Resources:
     def hold(self, sandbox: Held, then: Callable[[Holding], None]) -> None:
         """Put a sandbox that is still empty into a cgroup of its own; `then` gets its account."""
 
-        def account(leaf: Leaf | None) -> None:
-            holding = self._held[f"{sandbox.pid}"] = Holding(self, sandbox, leaf)
+        def account(leaf: Leaf | None, kept: frozenset[str]) -> None:
+            holding = self._held[f"{sandbox.pid}"] = Holding(self, sandbox, leaf, kept)
             then(holding)
 
         if self._cgroups is None or not self._cgroups.places:
-            account(None)
+            account(None, frozenset())
             return
         placed = asyncio.get_running_loop().run_in_executor(
             self._worker, self._placed, self._cgroups, sandbox.token, sandbox.pid
         )
-        placed.add_done_callback(lambda done: account(done.result()))
+        placed.add_done_callback(lambda done: account(*done.result()))
 
     def forget(self, name: str) -> None:
         """Drop the account of a sandbox that is gone."""
@@ -175,20 +190,21 @@ class Resources:
             self._cgroups.close()
 
     @staticmethod
-    def _placed(cgroups: Cgroups, token: int, pid: int) -> Leaf | None:
+    def _placed(cgroups: Cgroups, token: int, pid: int) -> tuple[Leaf | None, frozenset[str]]:
         try:
             leaf = cgroups.leaf(f"{token}-{pid}")
         except OSError as error:
             _log.warning("no cgroup for a sandbox: %s", error)
-            return None
+            return None, frozenset()
         try:
+            kept = leaf.limit(_USUAL.memory_bytes, _USUAL.processes)
             leaf.add(pid)
         except OSError as error:
             leaf.remove(_REMOVE_S)
             if not isinstance(error, ProcessLookupError):
                 _log.warning("a sandbox cannot be moved into its cgroup: %s", error)
-            return None
-        return leaf
+            return None, frozenset()
+        return leaf, kept
 
     def _over(self, name: str, used: int, limit: int) -> None:
         if holding := self._held.get(name):
