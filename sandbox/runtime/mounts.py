@@ -255,8 +255,11 @@ def _name_user(uid: int, home: str) -> None:
         "passwd": f"root:x:0:0:root:/:/bin/sh\n{nobody}taak:x:{uid}:{gid}:taak:{home}:/bin/sh\n",
         "group": f"root:x:0:\nnogroup:x:65534:\ntaak:x:{gid}:\n",
     }.items():
-        with open(f"{_NEW}/etc/{name}", "w", encoding="utf-8") as file:
-            file.write(text)
+        fd = os.open(f"{_NEW}/etc/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            os.write(fd, text.encode())  # 300 bytes into memory: they are taken at once
+        finally:
+            os.close(fd)
 
 
 def _mount(
