@@ -7,6 +7,7 @@ and a site. Anything else (--help, a mistake) is left to the full parser, which 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def start(options: Mapping[str, str | None]) -> int:
     """Run the platform with these options until it is told to stop; return its exit code."""
     settings = settings_or_error(options)
 
+    # Our own byte code is kept, whatever the environment says (PYTHONDONTWRITEBYTECODE is common in
+    # containers): compiling all of it took a third of each start. User code is never loaded here.
+    sys.dont_write_bytecode = False
     # Imported last: a mistake in the settings is told before aiohttp is loaded.
     from gateway import compiled
 
