@@ -7,18 +7,15 @@ costs is the wait for the next one, which is started at once.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
 import logging
-import os
 import subprocess
-import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from sandbox import channel as channels
+from sandbox import launcher_process
 from sandbox.channel import Channel
 from sandbox.drain import Drain
 from sandbox.errors import SpawnFailedError
@@ -31,7 +28,6 @@ from sandbox.tree import Tree, TreeState
 from sandbox.zygote import Zygote
 
 _log = logging.getLogger("taak.sandbox")
-_BOOT = Path(__file__).parent / "runtime" / "boot.py"
 _RETRY_S = (0.0, 0.1, 0.5, 2.0, 5.0)  # waits before a launcher is started again
 _START_TIMEOUT_S = 30.0
 _REFILL_S = 0.05
@@ -165,20 +161,7 @@ class Launcher:
         return tree
 
     def _start(self) -> subprocess.Popen[bytes]:
-        host, guest = channels.pair()
-        mode = "preloaded" if self.preload else "plain"
-        argv = [sys.executable, "-I", "-S", "-X", "utf8", str(_BOOT), "launcher"]
-        argv += [str(guest.fileno()), _package_dir("msgpack"), mode, *_site_dirs()]
-        # An empty environment: no secret of ours is ever in the lineage (sandbox.md T1).
-        process = subprocess.Popen(
-            argv,
-            env={},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            pass_fds=[guest.fileno()],
-            start_new_session=True,
-        )
-        guest.close()
+        process, host = launcher_process.begun_or_new(preload=self.preload)
         self.pid = process.pid
         self._lost.clear()
         self._channel = Channel(host, self._on_message, self._on_closed)
@@ -233,22 +216,3 @@ class Launcher:
         _log.warning("the init %d of a sandbox was killed; ending what it left", tree.pid)
         if self._channel is not None:
             self._channel.send(wire.encode([wire.SWEEP]))
-
-
-def _package_dir(name: str) -> str:
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    assert spec.origin is not None
-    return str(Path(spec.origin).parent.parent)
-
-
-def _site_dirs() -> list[str]:
-    """Return the folders that hold azure-functions and what it needs."""
-    names = ("azure.functions", "werkzeug", "markupsafe")
-    dirs = []
-    for name in names:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            depth = name.count(".") + 1
-            dirs.append(os.fspath(Path(spec.origin).parents[depth]))
-    return list(dict.fromkeys(dirs))

@@ -46,6 +46,10 @@ def start(options: Mapping[str, str | None]) -> int:
     # Our own byte code is kept, whatever the environment says (PYTHONDONTWRITEBYTECODE is common in
     # containers): compiling all of it took a third of each start. User code is never loaded here.
     sys.dont_write_bytecode = False
+    # Before our own code, on another processor: both take long. It holds no secret and no thread.
+    from sandbox import launcher_process
+
+    launcher_process.begin()
     # Imported last: a mistake in the settings is told before aiohttp is loaded.
     from gateway import compiled
 
