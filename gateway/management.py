@@ -23,7 +23,6 @@ from gateway.native.openapi import ROUTES, openapi_page
 from gateway.native.route import register
 from gateway.native.streams import STOPPING
 from gateway.platform import PLATFORM, Platform
-from gateway.scrape import metrics_page
 from gateway.status_page import front_page
 from scheduler.log_search import LogSearch
 
@@ -45,7 +44,7 @@ def management_app(platform: Platform) -> web.Application:
     app.on_shutdown.append(_end_streams)
     add_health(app, platform.ready, platform.history.concerns)
     app.router.add_get("/", front_page)
-    app.router.add_get("/metrics", metrics_page)
+    app.router.add_get("/metrics", _metrics_page)
     app.router.add_get("/openapi.json", _openapi)
     register(app, ROUTES)
     repository = Repository(platform.home / "site" / "repository")
@@ -73,3 +72,10 @@ async def _openapi(request: web.Request) -> web.StreamResponse:
 
 async def _end_streams(app: web.Application) -> None:
     app[STOPPING].set()
+
+
+async def _metrics_page(request: web.Request) -> web.StreamResponse:
+    # The library for it takes a tenth of the time in which all else is loaded at the start.
+    from gateway.scrape import metrics_page  # noqa: PLC0415
+
+    return await metrics_page(request)

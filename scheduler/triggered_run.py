@@ -146,11 +146,14 @@ class TriggeredRun:
         if self.asked is not None:
             return self.asked
         self._log.status(KUDU_WORDS[RunState.RUNNING])
-        starting = asyncio.create_task(self._tell_start())  # nobody waits for it but the end
-        try:
-            ended = await self._supervise(program)
-        finally:
-            await starting
+        # The program first: nobody but the end waits for what is told of its start.
+        ended, told = await asyncio.gather(
+            self._supervise(program), self._tell_start(), return_exceptions=True
+        )
+        if isinstance(ended, BaseException):
+            raise ended
+        if told is not None:
+            raise told
         return self.asked or _verdict_of(ended)
 
     async def _supervise(self, program: Program) -> Exit:
