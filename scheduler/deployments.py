@@ -126,6 +126,10 @@ class Deployments:
         """Return the job folders outside of the site, which need to be watched as well."""
         return [root.live for root in self._files.outer_roots(self._settings)]
 
+    def places(self) -> dict[str, Path]:
+        """Return the folders that people edit, by their place in a release; "" is the site."""
+        return self._files.places(self._settings)
+
     async def open(self) -> None:
         """Take over the releases of an earlier process."""
         await self._retention.open()
@@ -234,7 +238,8 @@ class Deployments:
             attempt = self._advance(attempt, DeploymentState.SETTLING)
             try:
                 site = await self._files.quiet(settings)
-                change = delivery.change(site, self._files.places(settings))
+                places = self._files.places(settings)
+                change = await asyncio.to_thread(delivery.change, site, places)
                 release = await self._files.candidate(change.index, settings)
             except (OSError, FileChangedError) as error:
                 return await self._refuse(attempt, [not_copied(self._site, error)])

@@ -58,7 +58,7 @@ class Releases:
     def __init__(
         self, home: Path, *, precompile: Callable[[Sequence[str]], None] = compile_files
     ) -> None:
-        self._folder = home / "releases"
+        self.folder = home / "releases"
         self._precompile = precompile
         self._latest: Release | None = None
         self._maps: dict[str, ReleaseMap] = {}  # as they are read
@@ -67,11 +67,11 @@ class Releases:
 
     def open(self) -> list[str]:
         """Remove what an earlier process left half done; return the releases, oldest use first."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for name in os.listdir(self._folder):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in os.listdir(self.folder):
             if name.startswith((_STAGING, _DOOMED)):
-                self._remove(self._folder / name)
-        return sorted(self.names(), key=lambda name: (self._folder / name).stat().st_mtime_ns)
+                self._remove(self.folder / name)
+        return sorted(self.names(), key=lambda name: (self.folder / name).stat().st_mtime_ns)
 
     def build(self, index: Index, units: Units = _ALONE) -> Release:
         """Return the release of these files, copying what is not there yet.
@@ -80,7 +80,7 @@ class Releases:
         FileChangedError if a file is not what the index says any more, OSError if the copy cannot
         be written.
         """
-        root = self._folder / index.digest
+        root = self.folder / index.digest
         if root.is_dir() and not self._holds(root):
             self._discard(index.digest)
         if not root.is_dir():
@@ -112,7 +112,7 @@ class Releases:
         """
         release = self.look_at(digest, likely)
         if release is None:
-            if digest and (self._folder / digest).is_dir():
+            if digest and (self.folder / digest).is_dir():
                 self._discard(digest)
             return None
         self._latest = release
@@ -120,7 +120,7 @@ class Releases:
 
     def look_at(self, digest: str, likely: Index | None = None) -> Release | None:
         """Return a release if it is there and whole; nothing else comes of it."""
-        root = self._folder / digest
+        root = self.folder / digest
         if not digest or not root.is_dir():
             return None
         index = read_release(root, digest, likely)
@@ -140,9 +140,9 @@ class Releases:
 
     def names(self) -> list[str]:
         """Return the digests of all releases."""
-        if not self._folder.is_dir():
+        if not self.folder.is_dir():
             return []
-        return [name for name in os.listdir(self._folder) if not name.startswith(".")]
+        return [name for name in os.listdir(self.folder) if not name.startswith(".")]
 
     def collect(self, keep: Collection[str]) -> list[str]:
         """Remove every release that is neither pinned nor to be kept; return the removed."""
@@ -154,15 +154,15 @@ class Releases:
             doomed = names - kept - homes
             for name in doomed:
                 # Renamed first: a name that exists is a whole release, also after a crash.
-                os.rename(self._folder / name, self._folder / f"{_DOOMED}{name}")
+                os.rename(self.folder / name, self.folder / f"{_DOOMED}{name}")
         for name in doomed:
             self._maps.pop(name, None)
-            self._remove(self._folder / f"{_DOOMED}{name}")
+            self._remove(self.folder / f"{_DOOMED}{name}")
         return sorted(doomed)
 
     def _map(self, name: str) -> ReleaseMap:
         if name not in self._maps:
-            self._maps[name] = ReleaseMap.read(self._folder / name)
+            self._maps[name] = ReleaseMap.read(self.folder / name)
         return self._maps[name]
 
     def _holds(self, root: Path) -> bool:
@@ -171,15 +171,15 @@ class Releases:
             homes = set(self._map(root.name).homes.values())
         except ValueError:
             return False
-        return all((self._folder / home).is_dir() for home in homes)
+        return all((self.folder / home).is_dir() for home in homes)
 
     def _discard(self, name: str) -> None:
         self._maps.pop(name, None)
-        os.rename(self._folder / name, self._folder / f"{_DOOMED}{name}")
-        self._remove(self._folder / f"{_DOOMED}{name}")
+        os.rename(self.folder / name, self.folder / f"{_DOOMED}{name}")
+        self._remove(self.folder / f"{_DOOMED}{name}")
 
     def _build(self, index: Index, units: Units, root: Path) -> None:
-        staging = self._folder / f"{_STAGING}{uuid.uuid4().hex}"
+        staging = self.folder / f"{_STAGING}{uuid.uuid4().hex}"
         staging.mkdir(parents=True)
         earlier = self._latest
         map_ = self._mapped(index, units, earlier)
@@ -201,7 +201,7 @@ class Releases:
         finally:
             if staging.exists():
                 self._remove(staging)
-        flush(self._folder)
+        flush(self.folder)
 
     @staticmethod
     def _mapped(index: Index, units: Units, earlier: Release | None) -> ReleaseMap:

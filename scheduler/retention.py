@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import shutil
+from pathlib import Path
 
 from scheduler.clock import Clock
 from scheduler.functions import AppDefinition
@@ -12,8 +14,11 @@ from scheduler.releases import Releases
 
 _log = logging.getLogger("taak.releases")
 
-#: Releases that stay for a rollback.
-KEPT_RELEASES = 5
+#: Releases that stay for a rollback; they share the files that they have in common.
+KEPT_RELEASES = 20
+#: So many stay when the disk has less room than this.
+KEPT_WHEN_FULL = 5
+ROOM_BYTES = 2 * 1024 * 1024 * 1024
 #: A release that nothing refers to any more stays so long: its old workers may still answer.
 GRACE_S = 3600.0
 
@@ -41,7 +46,8 @@ class Retention:
             self._used.pop(digest, None)
             self._used[digest] = now
         recent = {digest for digest, at in self._used.items() if now - at < GRACE_S}
-        keep = recent | set(list(self._used)[-KEPT_RELEASES:])
+        kept = await asyncio.to_thread(_how_many, self._releases.folder)
+        keep = recent | set(list(self._used)[-kept:])
         try:
             removed = await asyncio.to_thread(self._releases.collect, keep)
         except OSError as error:
@@ -49,3 +55,11 @@ class Retention:
             return
         for digest in removed:
             self._used.pop(digest, None)
+
+
+def _how_many(folder: Path) -> int:
+    """Return how many releases the disk has room for."""
+    try:
+        return KEPT_RELEASES if shutil.disk_usage(folder).free >= ROOM_BYTES else KEPT_WHEN_FULL
+    except OSError:
+        return KEPT_WHEN_FULL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ from scheduler.continuous_state import ContinuousState, ContinuousStatus
 from scheduler.debugging import DebugSession, DebugState
 from scheduler.deployment import Deployment, DeploymentState
 from scheduler.dispatcher import WorkerCounts
-from scheduler.errors import NotFoundError
+from scheduler.errors import ConflictError, NotFoundError
 from scheduler.events import Ending, Event, HttpReply, Outcome
 from scheduler.function_logs import FunctionLogs
 from scheduler.functions import (
@@ -404,9 +404,10 @@ class FakeDeliveries:
         self.rolled_back: list[str] = []
         self._platform = platform
 
-    def owned_by_source(self, paths: Iterable[str]) -> bool:
-        """Tell whether a test has said so."""
-        return not self.owned.isdisjoint(paths)
+    def refuse_by_hand(self, folder: Path) -> None:
+        """Refuse what a test has named."""
+        if folder.name in self.owned:
+            raise ConflictError(f"{folder.name} is deployed by source control")
 
     async def roll_back(self, deployment: Deployment, deployer: str) -> DeliveryRecord:
         """Make a record of it."""

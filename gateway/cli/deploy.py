@@ -15,7 +15,6 @@ import typer
 
 from gateway.cli.client import Client, segment
 from gateway.cli.exits import CliError, ExitCode
-from gateway.cli.listing import problem_line
 from gateway.cli.package import files, pack
 from gateway.cli.verb import Session, verb
 
@@ -84,9 +83,10 @@ def show_end(session: Session, found: dict[str, Any], *, build_failed: bool = Fa
     if found.get("state") != "live":
         code = ExitCode.BUILD_FAILED if build_failed else ExitCode.INVALID
         problems = found.get("problems") or []
-        told = "\n".join(f"      {problem_line(problem)}" for problem in problems)
-        message = f"deployment {found['id']} failed; the last good release goes on serving\n{told}"
-        raise CliError(message.rstrip(), code, facts={"id": found["id"], "problems": problems})
+        message = f"deployment {found['id']} failed; the last good release goes on serving"
+        hint = f"taak deployments show {found['id']} tells why"
+        facts = {"id": found["id"], "problems": problems}
+        raise CliError(message, code, hint=hint, facts=facts)
     session.terminal.result(found, lambda: print(f"{found['id']} is live."), [str(found["id"])])
 
 

@@ -8,6 +8,7 @@ import typer
 
 from gateway.cli.client import Client, segment
 from gateway.cli.deploy import show_end
+from gateway.cli.listing import problem_line
 from gateway.cli.verb import Session, verb
 
 _WAIT_S = 300.0
@@ -30,4 +31,7 @@ def rollback(
     Without an id it is the last one that served something else than what serves now.
     """
     path = f"/v1/deployments/{segment(deployment)}/rollback"
-    show_end(session, Client(session.target, timeout_s=_WAIT_S).post(path))
+    found = Client(session.target, timeout_s=_WAIT_S).post(path)
+    for problem in found.get("problems") or []:
+        session.terminal.say(problem_line(problem))
+    show_end(session, found)

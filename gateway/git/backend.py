@@ -50,13 +50,16 @@ async def serve_git(request: web.Request) -> web.StreamResponse:
         return web.Response(status=501, text=f"{error}\n")
     pushes = request.app[PUSHES]
     await pushes.repository.open()
-    if service != "git-receive-pack":
-        return await _cgi(request, {}, None)
+    return await (_push(request) if service == "git-receive-pack" else _cgi(request, {}, None))
+
+
+async def _push(request: web.Request) -> web.StreamResponse:
+    """Run the backend with a channel on which its hook can ask."""
     ours, theirs = socket.socketpair()
     over = asyncio.Event()
     ours.setblocking(False)
     async with asyncio.TaskGroup() as group:
-        group.create_task(pushes.decide(ours, _deployer(request), over))
+        group.create_task(request.app[PUSHES].decide(ours, _deployer(request), over))
         try:
             return await _cgi(request, {"TAAK_PUSH_FD": str(theirs.fileno())}, theirs)
         finally:
@@ -93,9 +96,7 @@ async def _cgi(
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(_feed(request, process))
             group.create_task(_complain(process.stderr))
-            response = await _answer(request, process.stdout)
-            if response is None:  # the client has left
-                _end(process)
+            response = await _answer(request, process, process.stdout)
             feeding.cancel()
     finally:
         try:
@@ -104,8 +105,6 @@ async def _cgi(
         except TimeoutError:
             _end(process)
             await process.wait()
-    if response is None:
-        raise ConnectionResetError("the git client has left")
     return response
 
 
@@ -165,8 +164,10 @@ async def _complain(stderr: asyncio.StreamReader) -> None:
         _log.info("git: %s", line.decode("utf-8", "replace").rstrip())
 
 
-async def _answer(request: web.Request, stdout: asyncio.StreamReader) -> web.StreamResponse | None:
-    """Stream the backend's answer; None if the client has left."""
+async def _answer(
+    request: web.Request, process: asyncio.subprocess.Process, stdout: asyncio.StreamReader
+) -> web.StreamResponse:
+    """Stream the backend's answer; a client that leaves ends it."""
     response = web.StreamResponse()
     response.headers["Cache-Control"] = "no-cache"
     while (line := await stdout.readline()).strip():
@@ -184,7 +185,7 @@ async def _answer(request: web.Request, stdout: asyncio.StreamReader) -> web.Str
             await response.write(chunk)
         await response.write_eof()
     except ConnectionError:
-        return None
+        _end(process)
     return response
 
 

@@ -13,7 +13,12 @@ import socket
 import sys
 
 #: Where the objects of the push are until it is accepted; git itself sets these.
-_WHERE = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH")
+_WHERE = (
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_QUARANTINE_PATH",
+    "GIT_SHALLOW_FILE",
+)
 
 
 def main() -> int:

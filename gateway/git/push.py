@@ -29,7 +29,7 @@ _log = logging.getLogger("taak.git")
 _MAX_REQUEST = 1024 * 1024
 _LEVELS = ("", "warning: ", "error: ")
 _HEAD = "refs/heads/"
-_UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]|\x1b\[[0-9;?]*[A-Za-z]")
+_UNSHOWN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ class Pushes:
             if not asked:
                 return
             if self._turn.locked():
-                writer.write(b" Another push is being deployed; waiting for it ...\n")
+                _say(writer, "Another push is being deployed; waiting for it ...")
             async with self._turn:
                 code = await self._verdict(json.loads(asked), partial(_say, writer), deployer, over)
-                writer.write(f"={code}\n".encode())
+                _send(writer, f"={code}")
                 await over.wait()
         except (OSError, ValueError) as error:
             _log.warning("a push ended early: %s", error)
@@ -190,7 +190,11 @@ def _tell(say: Say, line: LogLine) -> None:
 
 def _say(writer: asyncio.StreamWriter, text: str) -> None:
     """Send lines for the pusher's terminal, without what would steer it."""
-    if writer.is_closing():
-        return
     for line in text.splitlines() or [""]:
-        writer.write(f" {_UNSHOWN.sub('', line)}\n".encode("utf-8", "replace"))
+        _send(writer, f" {_UNSHOWN.sub('', line)}")
+
+
+def _send(writer: asyncio.StreamWriter, line: str) -> None:
+    """Send a line to the hook, unless that has ended with a pusher who has left."""
+    if not writer.is_closing():
+        writer.write(f"{line}\n".encode("utf-8", "replace"))

@@ -29,6 +29,7 @@ _CONFIG = {
     "receive.denyDeletes": "false",
     "receive.denyNonFastForwards": "false",  # Kudu takes a forced push, which is how to go back
     "receive.fsckObjects": "true",
+    "receive.shallowUpdate": "true",  # CI systems push from clones of one commit
     "receive.maxInputSize": str(MAX_PUSH_BYTES),
     "uploadpack.allowFilter": "false",
 }

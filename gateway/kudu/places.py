@@ -23,6 +23,10 @@ _PRIVATE = (
     ("data", "users.jsonl"),
     ("releases",),
     ("tmp",),
+    ("builds",),
+    ("logs",),
+    ("site", "deployments"),
+    ("site", "repository"),  # its hooks and its configuration are programs to git
 )
 _PRIVATE_FILES = ("taak.db", "taak.lock", "run.json")
 _FIXED = {(), WEB_ROOT, WEB_ROOT[:1], ("data",)}

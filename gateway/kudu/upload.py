@@ -53,6 +53,8 @@ async def put_job(platform: Platform, request: web.Request, match: Match) -> web
     named = file_name(request.headers.get("Content-Disposition", ""))
     if not named:
         raise BadRequestError(NO_NAME)
+    folder = old.live_folder if old else _new_folder(platform, kind, name)
+    platform.deliveries.refuse_by_hand(folder)
     with _staging(platform.home / "tmp") as stage, disk_refusals(f"job {name}"):
         fresh = stage / "new"
         fresh.mkdir()
@@ -73,6 +75,7 @@ async def delete_job(platform: Platform, request: web.Request, match: Match) -> 
     job = _known(platform, kind, name)
     if job is None:
         return web.Response()
+    platform.deliveries.refuse_by_hand(job.live_folder)
     await _stop(platform, job)  # first: a process must not see its files vanish
     with _staging(platform.home / "tmp") as stage, disk_refusals(f"job {name}"):
         async with request.app[TURN]:

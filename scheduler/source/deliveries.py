@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from sandbox.errors import SandboxError
 from scheduler.app_settings import is_true, lookup
 from scheduler.clock import Clock
 from scheduler.deployment import Deployment, DeploymentState
@@ -43,6 +44,7 @@ _log = logging.getLogger("taak.deployments")
 IN_PROGRESS = "There is a deployment currently in progress. Please try again when it completes."
 SUCCESSFUL = "Deployment successful."
 FAILED = "Deployment Failed. The last good release goes on serving."
+CUT_OFF = "the platform was stopped in the middle of it; deploy again"
 BUILD_SETTING = "SCM_DO_BUILD_DURING_DEPLOYMENT"
 
 
@@ -140,6 +142,7 @@ class Deliveries:
         finished = await asyncio.to_thread(self._swap.recover)
         if finished:
             _log.info("the files of a deployment that was cut off are in their places now")
+        await asyncio.to_thread(self._swap.sweep, self._deployments.places().values())
         await asyncio.to_thread(self._builder.open)
         for record in list(self.records.all()):
             if not record.is_complete:
@@ -205,7 +208,11 @@ class Deliveries:
             await self._fail(under_way, error.problems)
         except TimeoutError:
             await self._fail(under_way, [Problem(".", "the deployment was given up by its client")])
-        except (OSError, SchedulerError, FileChangedError) as error:
+        except asyncio.CancelledError:
+            if not under_way.record.is_complete:
+                self._tell_failure(under_way, [Problem(".", CUT_OFF)], build_failed=True)
+            raise
+        except (OSError, SchedulerError, SandboxError, FileChangedError) as error:
             await self._fail(under_way, [Problem(".", str(error))])
         except Exception as error:  # noqa: BLE001 - the boundary of a delivery: it ends, no other
             _log.exception("deployment %s failed", under_way.record.id)
@@ -237,10 +244,22 @@ class Deliveries:
         value = lookup(self.settings, BUILD_SETTING)
         return is_true(value) if value else by_default
 
-    def owned_by_source(self, paths: Iterable[str]) -> bool:
-        """Tell whether source control brought any of these files of the site."""
+    def refuse_by_hand(self, folder: Path) -> None:
+        """Raise ConflictError if source control brought files of this folder of the site.
+
+        They would come back with the next push, so they are changed where they come from
+        (webjobs.md 7).
+        """
         owner = self.records.owner()
-        return owner.kind == SourceKind.GIT.value and not owner.paths.isdisjoint(paths)
+        if owner.kind != SourceKind.GIT.value or not folder.is_relative_to(self._site):
+            return
+        inside = f"{folder.relative_to(self._site).as_posix()}/"
+        if any(path.startswith(inside) for path in owner.paths):
+            raise ConflictError(
+                f"{inside} is deployed by source control (deployment {owner.id}): change it in the"
+                " repository and push; or deploy the whole app with `taak deploy`, which ends"
+                " source control's hold on it"
+            )
 
     # --- Steps
 
@@ -283,7 +302,7 @@ class Deliveries:
         found: tuple[Problem, ...],
     ) -> None:
         record = under_way.record
-        self.records.keep_paths(replace(owner, id=record.id))
+        await asyncio.to_thread(self.records.keep_paths, replace(owner, id=record.id))
         under_way.log.say("Checking the app and putting its files in place ...")
         deployment = await self._deployments.deliver(
             Delivery(
@@ -299,7 +318,7 @@ class Deliveries:
             self._tell_failure(under_way, deployment.problems, build_failed=False)
             return
         for problem in deployment.problems:
-            under_way.log.say(str(problem), WARNING if problem.warning else ERROR)
+            under_way.log.say(_line(problem), WARNING if problem.warning else ERROR)
         under_way.log.say(_told(deployment))
         self._to(under_way, DeliveryStatus.SUCCESS, ended_at=self._clock.now())
         under_way.log.say(SUCCESSFUL)
@@ -311,7 +330,7 @@ class Deliveries:
     def _tell_failure(
         self, under_way: UnderWay, problems: Iterable[Problem], *, build_failed: bool
     ) -> None:
-        told = tuple(str(problem) for problem in problems if not problem.warning)
+        told = tuple(_line(problem) for problem in problems if not problem.warning)
         for text in told:  # of a build the rest stands above, as its tool has said it
             under_way.log.say(text.partition("\n")[0] if build_failed else text, ERROR)
         under_way.log.say(FAILED, ERROR)
@@ -343,8 +362,8 @@ class Deliveries:
         if written and record.status is DeliveryStatus.DEPLOYING:
             self.records.write(record.step(DeliveryStatus.SUCCESS, ended_at=now))
             return
-        told = ("the platform was stopped in the middle of it; deploy again",)
-        self.records.write(record.step(DeliveryStatus.FAILED, ended_at=now, told=told))
+        failed = record.step(DeliveryStatus.FAILED, ended_at=now, told=(CUT_OFF,))
+        self.records.write(failed)
 
 
 def _back(release: Release, site: Index, places: Places) -> TreeChange:
@@ -356,6 +375,11 @@ def _indexed(tree: Path) -> Index:
     if not index.entries:
         raise BuildFailedError(Problem(".", "there is no file in what was deployed"))
     return index
+
+
+def _line(problem: Problem) -> str:
+    """Return a problem in words; one of the whole has no place worth naming."""
+    return problem.message if problem.where == "." else str(problem)
 
 
 def _told(deployment: Deployment) -> str:

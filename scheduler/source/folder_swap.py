@@ -74,6 +74,12 @@ class FolderSwap:
         self._clean()
         return True
 
+    @staticmethod
+    def sweep(roots: Iterable[Path]) -> None:
+        """Remove from folders what a killed platform had copied, but not begun to put in place."""
+        for root in roots:
+            _discard(Part(str(root)))
+
     def prepare(
         self, files: Mapping[str, Iterable[NewFile]], removed: Mapping[str, Iterable[str]]
     ) -> None:
@@ -143,16 +149,18 @@ class FolderSwap:
             _discard(part)
 
 
-def write_document(path: Path, document: object) -> None:
-    """Write JSON so that it is on disk whole, or as it was."""
+def write_document(path: Path, document: object, *, durable: bool = True) -> None:
+    """Write JSON so that it is there whole, or as it was; `durable` on disk, which takes longer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     with draft.open("w", encoding="utf-8") as file:
         json.dump(document, file)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     os.replace(draft, path)
-    flush(path.parent)
+    if durable:
+        flush(path.parent)
 
 
 def _reset(part: Part) -> None:

@@ -124,7 +124,7 @@ class DeliveryRecords:
                 values[name] = value.name.lower()
             elif isinstance(value, datetime):
                 values[name] = value.isoformat()
-        write_document(self._folder(record.id) / "deployment.json", values)
+        write_document(self._folder(record.id) / "deployment.json", values, durable=False)
 
     def read(self, record_id: str) -> DeliveryRecord | None:
         """Return a record; None if there is none that can be read."""
@@ -169,7 +169,7 @@ class DeliveryRecords:
 
     def keep_paths(self, owner: Owner) -> None:
         """Remember what a delivery brought, for a return to it."""
-        write_document(self._folder(owner.id) / "manifest.json", owner.document())
+        write_document(self._folder(owner.id) / "manifest.json", owner.document(), durable=False)
 
     def paths_of(self, record_id: str) -> Owner | None:
         """Return what a delivery brought; None if it is not known any more."""

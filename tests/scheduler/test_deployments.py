@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler import file_index, release_copy
+from scheduler import file_index, release_copy, retention
 from scheduler.catalog import Catalog
 from scheduler.deployment import TRANSITIONS, WATCHED, DeploymentState
 from scheduler.deployments import Deployments
@@ -150,8 +150,9 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path):
-    """Return an empty site."""
+def site(tmp_path, monkeypatch):
+    """Return an empty site, of which five releases are kept."""
+    monkeypatch.setattr(retention, "KEPT_RELEASES", 5)
     return Site(tmp_path)
 
 
