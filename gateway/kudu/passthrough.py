@@ -23,6 +23,7 @@ from yarl import URL
 from gateway.auth import KEY_HEADER, PRINCIPAL, SESSION_COOKIE, presented_key
 from gateway.folded_routes import Match
 from gateway.http_limits import RefusedError
+from gateway.job_facts import continuous_status
 from gateway.kudu.webjobs import find_job
 from gateway.platform import Platform
 from scheduler.errors import NotFoundError, UnreachableError
@@ -54,8 +55,9 @@ async def passthrough(platform: Platform, request: web.Request, match: Match) ->
     try:
         sock = await platform.continuous.dial(job.name)
     except (UnreachableError, NotFoundError) as error:
-        words = f"The job {job.name} cannot be reached: {error}. It has to listen at WEBJOBS_PORT."
-        return _failed(404, words)
+        state = continuous_status(platform, job).state.value
+        words = f"The job {job.name} ({state}) cannot be reached: {error}."
+        return _failed(404, f"{words} It has to run, and to listen at WEBJOBS_PORT.")
     body = _Body(request)
     try:
         async with _session(sock) as session, _asked(session, request, match, body) as found:

@@ -134,9 +134,10 @@ def test_a_breakpoint_of_a_python_job_is_hit_and_survives_restarts(debugged: Pla
         debugged.wait_until(lambda: not alive(old) and is_attachable(debugged, "py"))
         assert "'value " in hit(debug.port, told)
 
+        old = debugged.job("py")["pid"]
         job(debugged.site, "continuous", "py", "run.py", PYTHON + "# more\n")
-        debugged.wait_until(lambda: "updated, refreshing" in logged(debugged, "py"))
-        debugged.wait_until(lambda: is_attachable(debugged, "py"))
+        debugged.wait_until(lambda: not alive(old) and is_attachable(debugged, "py"))
+        assert "updated, refreshing" in logged(debugged, "py")
         assert debugged.v1(path_of("py")[3:])["remote_root"] == told["remote_root"]
         assert "'value " in hit(debug.port, told)
         assert debugged.v1(path_of("py")[3:])["began"] == told["began"]
