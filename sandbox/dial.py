@@ -22,7 +22,7 @@ from sandbox.runtime import wire
 from sandbox.runtime.dial import DIALLED, PLACES
 
 CONNECT_S = 5.0
-#: Dials of one sandbox that may be under way; connections that stand do not count.
+#: Dials of one sandbox that are under way, others wait; connections that stand do not count.
 MOST_AT_ONCE = 32
 _MOST_FDS = 8  # read, in order to close what is too many
 _SO_NETNS_COOKIE = 71  # Linux 5.14
@@ -51,7 +51,7 @@ class Dialler:
         """
         self._send = send
         self._own_network = own_network
-        self._under_way = 0
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def dial(self, port: int, *, timeout_s: float = CONNECT_S) -> socket.socket:
         """Return a non-blocking socket connected to the port on the sandbox's loopback.
@@ -61,17 +61,12 @@ class Dialler:
         Raises:
             DialError: nobody listens there, it takes too long, or what came is no such socket.
         """
-        if self._under_way >= MOST_AT_ONCE:
-            raise DialError(f"{MOST_AT_ONCE} connections to the sandbox are being made already")
-        self._under_way += 1
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), self._places:
                 return await self._first(port)
         except TimeoutError:
             text = f"port {port} of the sandbox did not answer within {timeout_s:g} s"
             raise DialError(text) from None
-        finally:
-            self._under_way -= 1
 
     async def _first(self, port: int) -> socket.socket:
         try:

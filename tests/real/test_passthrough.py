@@ -6,6 +6,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+ThreadingHTTPServer.request_queue_size = 256
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["WEBJOBS_PORT"])), Handler).serve_forever()
 """
 ALIASES = (
@@ -229,6 +231,14 @@ def test_big_and_chunked_bodies_go_whole(served: Platform) -> None:
 
 def headers_of_told(told: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in told["headers"]}
+
+
+def test_many_at_once_are_answered(served: Platform) -> None:
+    """A burst gets as many answers as there were requests."""
+    with ThreadPoolExecutor(64) as pool:
+        paths = [f"/number/{number}" for number in range(200)]
+        found = list(pool.map(lambda path: relay(served, "GET", path).json()["path"], paths))
+    assert found == paths
 
 
 def test_a_broken_answer_is_seen_to_be_broken(served: Platform) -> None:
