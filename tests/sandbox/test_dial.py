@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.dial import MOST_AT_ONCE, DialError, Dialler, received
+from sandbox.dial import MOST_AT_ONCE, DialError, Dialler, _network_of, received
 from sandbox.runtime import dial as guest
 from sandbox.runtime import wire
 
@@ -130,11 +130,11 @@ async def test_a_socket_that_is_connected_elsewhere_is_refused(server: socket.so
 async def test_a_socket_of_the_host_is_no_socket_of_a_sandbox(server: socket.socket) -> None:
     """Where the sandbox has a network of its own, one of ours cannot come out of it."""
     sock = socket.create_connection(server.getsockname())
-    try:
-        with pytest.raises(DialError, match="another network"), sock:
+    with sock:
+        if _network_of(sock) is None:
+            pytest.skip("this kernel does not number its networks")
+        with pytest.raises(DialError, match="another network"):
             await Dialler(sending(sock), own_network=True).dial(port_of(server))
-    except pytest.fail.Exception:
-        pytest.skip("this kernel does not number its networks")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x01\x02", b"\0", b"x" * 16])
