@@ -6,7 +6,7 @@ import json
 import pytest
 from management_fakes import KEY, MASTER, FakePlatform, management
 
-from gateway.auth import SESSION_COOKIE, function_key, presented_key
+from gateway.auth import SESSION_COOKIE, _kind, function_key, presented_key
 
 pytestmark = pytest.mark.real
 
@@ -198,3 +198,26 @@ async def test_operate_scope_runs_and_does_not_deploy(platform):
         assert (await client.delete("/api/triggeredwebjobs/report")).status == 403
         answer = await client.put("/api/triggeredwebjobs/report/settings", data=b"{}")
         assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "safe", "kind"),
+    [
+        ("/v1/jobs", True, "look"),
+        ("/v1/jobs/continuous/mail/start", False, "act"),
+        ("/v1/jobs/continuous/mail/debug", True, "look"),
+        ("/v1/jobs/continuous/mail/debug", False, "debug"),
+        ("/v1/jobs/continuous/mail/debug/tokens", False, "debug"),
+        ("/v1/jobs/continuous/mail/debug/tunnel", True, "debug"),
+        ("/v1/jobs/continuous/mail/debug/", True, "debug"),
+        ("/v1/jobs/continuous/debug/start", False, "act"),
+        ("/api/continuouswebjobs/mail", True, "look"),
+        ("/api/continuouswebjobs/mail/passthrough", True, "act"),
+        ("/API/ContinuousWebJobs/mail/Passthrough/x", True, "act"),
+        ("/jobs/continuous/mail/passthrough/x/y", True, "act"),
+        ("/api/continuousjobs/passthrough", True, "look"),
+    ],
+)
+def test_what_a_request_is_depends_on_what_it_does(path, safe, kind):
+    """A GET that opens a debugger, or reaches into a job, is no mere look."""
+    assert _kind(path, safe=safe) == kind

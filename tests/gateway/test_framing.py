@@ -255,3 +255,12 @@ def test_many_tiny_chunks_cost_time_in_proportion() -> None:
     framing.feed(CHUNKED + b"1\r\na\r\n" * count)
     assert framing.take() == CHUNKED
     assert framing.take() == b"%x\r\n%b\r\n" % (count, b"a" * count)
+
+
+def test_what_follows_an_upgrade_is_left_alone():
+    """Bytes behind the head of a request that is upgraded go to whoever reads them now, once."""
+    framing = Framing(LIMITS)
+    head = b"GET /x HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert taken(framing, head + b"\x82\x05hello") == head
+    assert framing.leave() == b"\x82\x05hello"
+    assert (framing.leave(), framing.waiting) == (b"", 0)

@@ -196,6 +196,18 @@ def test_the_answer_is_the_jobs(served: Platform) -> None:
     assert not {"x-hop", "keep-alive", "content-security-policy"} & names
 
 
+def test_a_page_of_a_job_is_no_page_of_ours(served: Platform) -> None:
+    """For a browser that is logged in, what a job serves has an origin of its own."""
+    link = next(line.split()[1] for line in served.lines if "?token=" in line)
+    login = call(served.management_url, "GET", f"/?{urlsplit(link).query}")
+    cookie = login.headers["set-cookie"].partition(";")[0]
+    path = "/api/continuouswebjobs/web/passthrough/"
+    answer = call(served.management_url, "GET", path, headers={"Cookie": cookie})
+    assert answer.status == 200
+    assert answer.headers["content-security-policy"].startswith("sandbox ")
+    assert cookie not in answer.text
+
+
 def test_redirects_and_empty_answers_are_relayed(served: Platform) -> None:
     """What the job says is for the client, not for us to follow."""
     moved = relay(served, "GET", "/moved")
