@@ -1,12 +1,13 @@
 """Reading a log: from its end, by line, by byte, and on from where one stopped.
 
-Stateless: a place in a log is a line number with its byte, and each read looks at the folder anew.
-So a reader holds no file and no memory, however slow it is, and what retention removed meanwhile is
-told as a gap. All of it touches files: call it in a thread.
+A place in a log is a line number with its byte, and each read looks at the folder anew. So a reader
+holds no file and no lines, however slow it is, and what retention removed meanwhile is told as a
+gap. All of it touches files: call it in a thread, one at a time.
 """
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from scheduler.log_segments import Segment, segments_in
 
 #: Read at once; no line that we write is longer.
 BLOCK_BYTES: Final = 512 * 1024
+_COARSE_NS: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,13 +72,31 @@ class LogReader:
     def __init__(self, folder: Path | None, file: Path) -> None:
         self._folder = folder
         self._file = file
+        self._known: list[Segment] = []
+        self._changed = -1
 
     def segments(self) -> list[Segment]:
         """Return what there is, in order."""
-        found = segments_in(self._folder) if self._folder is not None else []
+        found = self._listed()
         if found or not self._file.is_file():
             return found
-        return [Segment(self._file, 0, 0)]
+        return [Segment(self._file.parent, self._file.name, 0, 0)]
+
+    def _listed(self) -> list[Segment]:
+        """Return the segments; a folder that has not changed for a while is not read again."""
+        if self._folder is None:
+            return []
+        try:
+            changed = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return []
+        if changed != self._changed:
+            # The clock of files is coarse: what changes right after the listing may bear the same
+            # time, so only an older time tells that nothing has changed since.
+            is_old = time.time_ns() - changed > _COARSE_NS
+            self._changed = changed if is_old else -1
+            self._known = segments_in(self._folder)
+        return self._known
 
     def first(self) -> Place:
         """Return the first line that is kept."""

@@ -32,6 +32,7 @@ PATTERN_CHARACTERS: Final = 1000
 ANSWER_BYTES: Final = 16 << 20
 _PROGRAM: Final = Path(__file__).with_name("log_search_program.py")
 _ALL: Final = 1 << 62
+_LAST_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +123,22 @@ class LogSearch:
         except TimeoutError:
             reason = f"the search was ended after {self._search_s:g} s"
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await _end(process)
         return _found(bytes(output), question, reason)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Reap it: it ends by itself when it has said everything, else it is killed."""
+    try:
+        if process.stdout is not None and process.stdout.at_eof():
+            async with asyncio.timeout(_LAST_S):
+                await process.wait()
+    except TimeoutError:
+        pass
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 async def _talk(process: asyncio.subprocess.Process, asked: bytes, output: bytearray) -> str:

@@ -22,16 +22,22 @@ from scheduler.shared_file import shared_opener
 
 #: A segment is followed by the next when it has become this large.
 SEGMENT_BYTES: Final = 1 << 20
-_NAME: Final = re.compile(r"(\d{15})-(\d{16})\.log")
+_NAME: Final = re.compile(r"[0-9]{15}-[0-9]{16}\.log")
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One file of a log; its first line and byte count from the log's beginning."""
 
-    path: Path
+    folder: Path
+    name: str
     line: int
     byte: int
+
+    @property
+    def path(self) -> Path:
+        """Return where it is."""
+        return self.folder / self.name
 
     def size(self) -> int:
         """Return its size now; 0 if it is gone."""
@@ -56,7 +62,7 @@ class Segment:
 
 def segment(folder: Path, line: int, byte: int) -> Segment:
     """Return the segment that begins there."""
-    return Segment(folder / f"{line:015}-{byte:016}.log", line, byte)
+    return Segment(folder, f"{line:015}-{byte:016}.log", line, byte)
 
 
 def segments_in(folder: Path) -> list[Segment]:
@@ -65,11 +71,12 @@ def segments_in(folder: Path) -> list[Segment]:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    found = (named for name in names if (named := _NAME.fullmatch(name)))
-    return sorted(
-        (Segment(folder / one[0], int(one[1]), int(one[2])) for one in found),
-        key=lambda one: one.byte,
-    )
+    # As texts of one length the names sort as their numbers do. A long log has thousands of them,
+    # so this is kept cheap: no path is made before it is needed.
+    return [
+        Segment(folder, name, int(name[:15]), int(name[16:32]))
+        for name in sorted(filter(_NAME.fullmatch, names))
+    ]
 
 
 def remove(segments: Iterable[Segment]) -> None:
