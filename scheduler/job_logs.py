@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from scheduler.functions import Job
 from scheduler.job_folders import JobFolders, NamedJob
@@ -21,6 +22,9 @@ from scheduler.log_line import Level
 from scheduler.log_reader import LogReader
 from scheduler.log_stream import LogStream
 from scheduler.log_writer import SegmentWriter
+
+#: Lines of the end of a run's output that a kill took from its file and that are given back.
+_END_LINES: Final = 500
 
 
 class JobLogs:
@@ -83,6 +87,31 @@ class JobLogs:
             limit_bytes=limits.file_bytes,
             listener=self._listener(job, run_id, aside=not streamed),
         )
+
+    def complete_file(self, job: NamedJob, run_id: str) -> None:
+        """Write the end of a run's output into its output_log.txt.
+
+        A kill of the platform took it while it was held back, beyond the limit of that file; the
+        segments have it.
+
+        Raises:
+            ValueError: that is no run id.
+            OSError: one of them cannot be read.
+        """
+        reader, path = self.read_run(job, run_id), self._folders.output_log(job, run_id)
+        missing = reader.end().line - LogReader(None, path).end().line
+        if missing <= 0:
+            return
+        start = reader.tail(min(missing, _END_LINES))
+        end = [line for piece in reader.pieces(start) for line in piece.lines()]
+        file = self._file(path)
+        if missing > len(end):
+            told = (
+                f"Output was truncated: {missing - len(end)} lines were left out. Its end follows."
+            )
+            file.append(Level.SYS_WARN, [told])
+        for line in end:
+            file.append(line.level or Level.OUT, [line.text])
 
     # --- Reading
 

@@ -6,6 +6,8 @@ say the same.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import replace
 
 from scheduler.errors import ConflictError, NotFoundError
@@ -13,6 +15,8 @@ from scheduler.run import Run, RunKind, RunState
 from scheduler.run_ending import record_end
 from scheduler.run_slots import LEASES
 from scheduler.triggered_run import RunPlace, show_status
+
+_log = logging.getLogger("taak.jobs")
 
 HOST_RESTART = "host_restart"
 HOST_LOST = "host_lost"
@@ -26,7 +30,8 @@ async def close_left_over_runs(place: RunPlace) -> list[Run]:
     closed = await place.store.close_orphans(place.instance, HOST_RESTART)
     for run in closed:
         if run.kind is RunKind.TRIGGERED:
-            _show_aborted(place, run, "the platform was restarted while it ran")
+            told = "the platform was restarted while it ran"
+            await asyncio.to_thread(_show_aborted, place, run, told)
     return closed
 
 
@@ -87,5 +92,9 @@ def _show_aborted(place: RunPlace, run: Run, why: str) -> None:
     except ValueError:
         return
     show_status(place.folders, run, run, "Aborted", run.ended_at)
+    try:
+        place.logs.complete_file(run, run.public_id)
+    except OSError as error:
+        _log.warning("the end of run %s is in its segments only: %s", run.public_id, error)
     journal.status("Aborted")
     journal.error(f"WebJob run was aborted: {why}")
