@@ -82,10 +82,14 @@ class Holding:
             return True
         if self._leaf is None:
             return False
+        seen, self._seen = self._seen, self.oom_kills()
+        return self._seen > seen
+
+    def oom_kills(self) -> int:
+        """Return how many processes the kernel killed for want of memory, as far as it tells."""
         with suppress(OSError):
-            seen, self._seen = self._seen, self._leaf.oom_kills()
-            return self._seen > seen
-        return False
+            return self._leaf.oom_kills() if self._leaf is not None else 0
+        return self._seen
 
     def starve(self) -> None:
         """Take the watch's word that the sandbox is over its limit, and end it."""

@@ -193,12 +193,14 @@ class Exit(NamedTuple):
     """How a process ended: an exit code, or the number of the signal that killed it.
 
     Both are None when the sandbox vanished before it could say (its init was killed). `starved` is
-    the memory limit in bytes if a process of it was killed for want of memory, else 0.
+    the memory limit in bytes if a process of it was killed for want of memory, else 0. `oom_kills`
+    counts the processes that were killed so although the program itself ended well.
     """
 
     code: int | None
     signal: int | None
     starved: int = 0
+    oom_kills: int = 0
 
     @property
     def vanished(self) -> bool:
@@ -210,7 +212,17 @@ class Exit(NamedTuple):
         """Tell whether the program ended by itself with code 0."""
         return self.code == 0
 
+    @property
+    def loss(self) -> str:
+        """Return what the program lost and did not tell; empty if it is nothing."""
+        if not self.oom_kills:
+            return ""
+        what = "process was" if self.oom_kills == 1 else "processes were"
+        return f"{self.oom_kills} {what} killed for want of memory, whose limit is memory_mib"
+
     def __str__(self) -> str:
+        if self.loss:
+            return f"exit code {self.code}; {self.loss}"
         if self.starved:
             return f"out of memory: the limit is {self.starved // MIB} MiB (memory_mib)"
         if self.signal == signal.SIGXCPU:

@@ -181,7 +181,9 @@ class Tree:
         self.state = TreeState.GONE
         self._channel.close()
         if self._holding is not None:
-            if not exit_.ok and self._holding.starved():
+            if exit_.ok:
+                exit_ = exit_._replace(oom_kills=self._holding.oom_kills())
+            elif self._holding.starved():
                 exit_ = exit_._replace(starved=self._holding.memory_bytes)
             self._holding.end()
         if not self.forked.done():

@@ -83,6 +83,8 @@ class ContinuousRecord:
         self.status = replace(self.status, pid=None, last_exit=ended)
         if ended.ok:
             self._show("Success")
+            if ended.loss:
+                self.journal.warning(ended.loss)
         elif ended.starved:
             self.journal.error(f"Job failed: {ended}")
         elif ended.signal is not None:

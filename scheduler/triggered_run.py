@@ -122,6 +122,8 @@ class TriggeredRun:
         shown = self._show(verdict.state, ended_at)
         if verdict.line:
             self._log.error(verdict.line)
+        elif verdict.reason:
+            self._log.warning(verdict.reason)
         final = await self._record_end(verdict, ended_at)
         if not shown:  # the disk was full; the store has room again, so the file may have too
             show_status(self._place.folders, self.job, final, KUDU_WORDS[final.state], ended_at)
@@ -260,7 +262,7 @@ def show_status(
 
 def _verdict_of(ended: Exit) -> Verdict:
     if ended.ok:
-        return Verdict(RunState.SUCCESS, exit_code=0)
+        return Verdict(RunState.SUCCESS, ended.loss, exit_code=0)
     if ended.starved:
         return Verdict(RunState.OUT_OF_MEMORY, str(ended), f"Job failed: {ended}", ended.code)
     if ended.signal is not None:

@@ -79,10 +79,10 @@ class FakeProcess:
         """Write something."""
         self._sink.write(stream, text.encode())
 
-    def end(self, code: int | None = 0, signal: int | None = None) -> None:
+    def end(self, code: int | None = 0, signal: int | None = None, *, oom_kills: int = 0) -> None:
         """End by itself, or by a signal."""
         if self._exit is None:
-            self._exit = Exit(code, signal)
+            self._exit = Exit(code, signal, oom_kills=oom_kills)
             self._sink.close()
             self._ended.set()
 

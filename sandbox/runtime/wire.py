@@ -66,10 +66,10 @@ STARTED = 70  # [STARTED, layers: map]
 FAILED = 71  # [FAILED, step, errno, text]
 EXITED = 72  # [EXITED, code | nil, signal | nil]: the main child ended; its tree is gone too
 
-#: The largest frame that a host reads from a guest: a reply of 64 MiB and its envelope.
-MAX_GUEST_FRAME = (64 << 20) + (1 << 20)
 #: The largest body of a reply, in its frame or beside it.
-MAX_ROOM = MAX_GUEST_FRAME
+MAX_ROOM = 64 << 20
+#: The largest frame that a host reads from a guest: such a body and its envelope.
+MAX_GUEST_FRAME = MAX_ROOM + (1 << 20)
 #: The largest frame that is no reply: what a zygote says of 60 functions whose errors are all as
 #: long as failures.py lets them be.
 MAX_CONTROL_FRAME = 16 << 20

@@ -28,6 +28,7 @@ from .stdio import Capture
 _READ = 1 << 16  # below what the C library maps and unmaps at each turn
 _READ_ON = 1 << 18  # of a frame that has begun
 _FAILED = 1
+_MOST = f"{wire.MAX_ROOM} bytes (64 MiB)"
 _LOAD_FAILED = 2
 _KEPT, _KEPT_BYTES = 64, 1024  # where answers lie that wait for the next ones, and how many
 _QUICK_US = 50  # of a call whose successor is expected to be over as soon
@@ -223,15 +224,17 @@ def _take_body(bodies: Lane, call_id: bytes, event: list[Any]) -> str:
 
 
 def _reply(call_id: bytes, status: int, spent: int, payload: Any) -> bytes:
+    body = payload[2] if type(payload) is list and len(payload) == 3 else payload
+    if isinstance(body, (bytes, str)) and len(body) > wire.MAX_ROOM:
+        reason = f"the reply's body of {len(body)} bytes is over the limit of {_MOST}"
+        return wire.encode([wire.REPLY, call_id, _FAILED, spent, [reason, ""]])
     try:
         frame = wire.encode([wire.REPLY, call_id, status, spent, payload])
     except Exception as error:
         reason = f"the reply cannot be sent: {error!r}"
         return wire.encode([wire.REPLY, call_id, _FAILED, spent, [reason, ""]])
     if len(frame) - 4 > wire.MAX_GUEST_FRAME:
-        reason = (
-            f"the reply of {len(frame)} bytes is over the limit of {wire.MAX_GUEST_FRAME} bytes"
-        )
+        reason = f"the reply of {len(frame)} bytes with its headers is over the limit of {_MOST}"
         return wire.encode([wire.REPLY, call_id, _FAILED, spent, [reason, ""]])
     return frame
 

@@ -190,6 +190,15 @@ class TestLoop:
         await bench.clock.pass_time(61)
         assert bench.state() is S.RUNNING
 
+    async def test_a_child_that_was_killed_for_memory_is_told(self, bench):
+        """In the log, and in the facts about how the process ended."""
+        await bench.add(bench.job())
+        bench.launcher.last.end(0, oom_kills=1)
+        await settle()
+        told = "1 process was killed for want of memory, whose limit is memory_mib"
+        assert f"SYS WARN] {told}" in bench.log()
+        assert str(bench.jobs.status("mail").last_exit) == f"exit code 0; {told}"
+
     async def test_a_process_that_lived_two_minutes_starts_again_at_once(self, bench):
         """Kudu's rule: no wait after a healthy life."""
         await bench.add(bench.job())

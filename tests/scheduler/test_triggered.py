@@ -139,6 +139,16 @@ class TestLife:
         final = await bench.store.get_run(run.id)
         assert (final.state, final.exit_code, final.reason) == (RunState.FAILED, 3, "exit code 3")
 
+    async def test_a_run_that_ends_well_but_lost_a_child_warns(self, bench):
+        """The kernel's count, in the log and in the row; the run is still a success."""
+        run = await bench.start()
+        bench.launcher.last.end(0, oom_kills=2)
+        await settle()
+        told = "2 processes were killed for want of memory, whose limit is memory_mib"
+        assert bench.log(run)[-1] == f"SYS WARN] {told}"
+        final = await bench.store.get_run(run.id)
+        assert (final.state, final.reason) == (RunState.SUCCESS, told)
+
     async def test_a_killed_process_is_a_failure_with_its_signal(self, bench):
         """The number is the one that a shell would show."""
         run = await bench.start()
