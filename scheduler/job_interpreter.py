@@ -26,11 +26,22 @@ def start_command(
     if script.suffix.lower() == ".py":
         python = _python(job, settings) or find_python(path) or ""
     start = command(script, arguments, which=partial(shutil.which, path=path), python=python)
-    memory_mib = job.bundle.isolation.memory_mib
-    if script.suffix.lower() == ".jar" and memory_mib:
-        # The JVM sizes its heap by what it takes for the machine's memory, and sees no cgroup.
+    return _sized(start, script.suffix.lower(), job.bundle.isolation.memory_mib)
+
+
+def _sized(start: Command, extension: str, memory_mib: int) -> Command:
+    """Return the command with a heap that fits; 0 MiB is no limit.
+
+    Both runtimes size it by what they take for the machine's memory, and see no cgroup in a
+    sandbox: a heap of 4 GiB is collected too late for a limit of 2. What the job sets itself wins:
+    -Xmx over MaxRAM, which only moves the defaults, and its own NODE_OPTIONS over ours.
+    """
+    if extension == ".jar" and memory_mib:
         program, *options = start.argv
-        start = replace(start, argv=(program, f"-XX:MaxRAM={memory_mib}m", *options))
+        return replace(start, argv=(program, f"-XX:MaxRAM={memory_mib}m", *options))
+    if extension == ".js" and memory_mib:
+        heap = f"--max-old-space-size={memory_mib * 3 // 4}"  # the rest: buffers, code, stacks
+        return replace(start, environment={**start.environment, "NODE_OPTIONS": heap})
     return start
 
 
