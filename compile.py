@@ -25,7 +25,7 @@ from gateway import compiled
 #: What each call passes through. They call each other directly, so they are compiled together.
 HOT_PATH = (
     "gateway/fast_lane.py", "gateway/front_desk.py", "gateway/metrics.py", "gateway/reply.py",
-    "gateway/routes.py",
+    "gateway/request_reader.py", "gateway/routes.py",
     "scheduler/alarms.py", "scheduler/deadlines.py", "scheduler/dispatcher.py",
     "scheduler/history.py", "scheduler/http_template.py", "scheduler/outcomes.py",
     "scheduler/pool.py", "scheduler/prefetch.py", "scheduler/store/sqlite_ended_calls.py",
