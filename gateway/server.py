@@ -144,12 +144,12 @@ class _Parts:
     async def start(self, data: socket.socket, management: socket.socket) -> None:
         """Serve; returns when the first deployment has been decided and the screen is printed."""
         platform = self._platform
-        platform.catalog.subscribe(platform.dispatcher.apply)
+        platform.catalog.subscribe(platform.dispatcher.pools.apply)
         await self._upkeep.join()  # frees what an earlier life held, so before anything is held
         self._serve(self._upkeep.serve())
         self._serve(self._launchers.serve())
         self._serve(self._history.serve())
-        self._serve(platform.dispatcher.serve())
+        self._serve(platform.dispatcher.pools.serve())
         self._serve(platform.metrics.watch_loop())
         self._serve(platform.triggered.serve())
         self._serve(platform.continuous.serve())
@@ -212,7 +212,7 @@ class _Parts:
         await _cancel(self._intake)
         await platform.deliveries.stop()
         async with asyncio.TaskGroup() as ending:
-            ending.create_task(platform.dispatcher.drain(drain_s))
+            ending.create_task(platform.dispatcher.pools.drain(drain_s))
             ending.create_task(platform.continuous.drain(drain_s))
             ending.create_task(platform.triggered.drain(drain_s))
         # Their calls have ended: what remains is to record how.
@@ -322,7 +322,7 @@ class _Server:
             catalog,
             Releases(home.path),
             store,
-            prepare=dispatcher.prepare,
+            prepare=dispatcher.pools.prepare,
             settings=settings,
             least=Level(config.require_sandbox) if config.require_sandbox else None,
             settle_s=config.settle_s,

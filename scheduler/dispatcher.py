@@ -1,44 +1,34 @@
 """From event to outcome: the pool of the function's release, the deadline, the record.
 
 One await a call, for its reply. A failure of user code is an outcome; only what keeps the call from
-being taken at all is raised. The pools of a coming release are made ready by `prepare` and become
-the ones that serve by `apply`, in one step: no call ever sees a mix of two releases.
+being taken at all is raised.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sandbox.body import Body
 from sandbox.call import Call, Result, encode_call
 from sandbox.errors import SandboxError
-from sandbox.output import OutputSink, Stream
 from scheduler.deadlines import CallTimedOutError
 from scheduler.errors import NotFoundError, UnavailableError
 from scheduler.events import Ending, Event, Outcome
 from scheduler.function_logs import FunctionLogs, dashed
-from scheduler.functions import Function, Problem
+from scheduler.function_pools import FunctionPools
+from scheduler.functions import Function
 from scheduler.history import History
 from scheduler.http_template import HttpTemplate
-from scheduler.live_bundle import Launchers, LiveBundle
+from scheduler.live_bundle import Launchers
 from scheduler.outcomes import Ids, failure_of, outcome_of
 from scheduler.pool import Pool
 from scheduler.run import Run
 
-if TYPE_CHECKING:
-    from scheduler.catalog import Diff
-    from scheduler.functions import AppDefinition
-
-_log = logging.getLogger("taak.scheduler")
-_PREPARED_AT_ONCE = 4
 _SUCCEEDED: Final[Ending] = Ending.SUCCEEDED
 _SUCCESS: Final[str] = Ending.SUCCEEDED.value
-_COOL_EVERY_S = 15.0
-_WARM_POOLS = 64  # functions whose sandbox is kept though nobody calls them
 
 Trace = tuple[str, str] | None
 Observer = Callable[[str, str, str, float], None]
@@ -58,7 +48,7 @@ class WorkerCounts:
 
 
 class Dispatcher:
-    """Owner of all pools."""
+    """Gives events to the pools, and outcomes to who asked."""
 
     def __init__(
         self,
@@ -70,18 +60,9 @@ class Dispatcher:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.logs = logs
-        self._launchers = launchers
+        self.pools = FunctionPools(launchers, logs, spawn, environment)
         self._history = history
-        self._spawn = spawn
         self._observe = observe
-        self._environment = dict(environment or {})
-        self._pools: dict[str, Pool] = {}
-        self._prepared: dict[tuple[str, str], Pool] = {}
-        self._live: dict[str, LiveBundle] = {}
-        self._draining: set[Pool] = set()
-        self._definition: AppDefinition | None = None
-        self._newest: AppDefinition | None = None  # that was seen; perhaps it is refused
-        self._closing = ""
         self._loop = asyncio.get_running_loop()
         self._ids = Ids()
 
@@ -200,7 +181,7 @@ class Dispatcher:
 
     def workers(self, name: str) -> WorkerCounts:
         """Return the numbers of a function; zeros when it has never been deployed."""
-        pool = self._pools.get(name)
+        pool = self.pools.serving.get(name)
         if pool is None:
             return WorkerCounts()
         total = len(pool.workers)
@@ -212,7 +193,7 @@ class Dispatcher:
 
     def load(self) -> dict[str, int]:
         """Return the numbers that tell how busy this instance is."""
-        pools = self._pools.values()
+        pools = self.pools.serving.values()
         return {
             "busy": sum(pool.busy for pool in pools),
             "waiting": sum(len(pool.waiting) for pool in pools),
@@ -221,12 +202,12 @@ class Dispatcher:
 
     def load_error(self, name: str) -> tuple[str, str] | None:
         """Return why a deployed function's code does not load, if it does not."""
-        pool = self._pools.get(name)
+        pool = self.pools.serving.get(name)
         return pool.load_error if pool else None
 
     def sandbox_report(self, name: str) -> Mapping[str, Any]:
         """Return what stands around a function's code; a level of "" before its first start."""
-        pool = self._pools.get(name)
+        pool = self.pools.serving.get(name)
         layers = dict(pool.live.layers) if pool else {}
         layers.setdefault("level", "")
         layers.setdefault("degraded_because", "")
@@ -234,154 +215,21 @@ class Dispatcher:
             layers["imports_late_because"] = list(pool.live.unforkable)
         return layers
 
-    # -- releases
-
-    async def prepare(
-        self,
-        current: AppDefinition,
-        coming: AppDefinition,
-        *,
-        doubtful: Collection[str] | None = None,
-    ) -> list[Problem]:
-        """Start the first worker of every function that is new or changed in `coming`.
-
-        With `doubtful` functions all others are known to load: of those only as many are started as
-        are kept warm, the rest when they are called.
-        """
-        await self._discard()
-        self._newest = coming
-        serving = {f.name: f.bundle.digest for f in current.functions}
-        changed = [f for f in coming.functions if serving.get(f.name) != f.bundle.digest]
-        if doubtful is not None:
-            rest = [f for f in changed[_WARM_POOLS:] if f.name in doubtful]
-            changed = changed[:_WARM_POOLS] + rest
-        gate = asyncio.Semaphore(_PREPARED_AT_ONCE)
-        problems: list[Problem] = []
-        async with asyncio.TaskGroup() as group:
-            for function in changed:
-                pool = self._make(function, coming)
-                self._prepared[function.name, function.bundle.digest] = pool
-                group.create_task(self._prepare_one(pool, gate, problems))
-        return problems
-
-    async def serve(self) -> None:
-        """Keep the sandboxes of the functions that are used, for ever; the rest start when called.
-
-        A thousand functions that were each called once must not hold a thousand sandboxes.
-        """
-        while True:
-            await asyncio.sleep(_COOL_EVERY_S)
-            self.cool_the_rest()
-
-    def cool_the_rest(self) -> None:
-        """End the sandboxes of the functions that nobody has called for longest, beyond a bound."""
-        warm = sorted((p for p in self._pools.values() if p.workers), key=lambda p: -p.used_at)
-        for pool in warm[_WARM_POOLS:]:
-            pool.cool()
-
-    def apply(self, diff: Diff) -> None:
-        """Let the new release serve; the old one answers what it has and ends."""
-        self._definition = self._newest = diff.current
-        before, self._pools = self._pools, {}
-        for function in diff.current.functions:
-            self._pools[function.name] = self._pool_for(function, before.get(function.name))
-        kept = set(map(id, self._pools.values()))
-        for pool in before.values():
-            if id(pool) not in kept:
-                self._retire(pool)
-
-    async def drain(self, timeout_s: float) -> None:
-        """Refuse new calls, wait for those that are here, then end all workers."""
-        self._closing = "the platform is stopping"
-        pools = [*self._pools.values(), *self._prepared.values(), *self._draining]
-        for pool in pools:
-            pool.drain()
-        try:
-            async with asyncio.timeout(timeout_s):
-                for pool in pools:
-                    await pool.closed.wait()
-        except TimeoutError:
-            _log.warning("calls still ran after %g s; they are ended", timeout_s)
-        for pool in pools:
-            pool.kill()
-
     def _pool_of(self, function: Function) -> Pool:
-        pool = self._pools.get(function.name)
-        if pool is None or self._closing:
+        pools = self.pools
+        pool = pools.serving.get(function.name)
+        if pool is None or pools.closing:
             raise self._absent(function)
         return pool
 
     def _absent(self, function: Function) -> Exception:
-        if self._closing:
-            return UnavailableError(self._closing)
+        if self.pools.closing:
+            return UnavailableError(self.pools.closing)
         return NotFoundError(f"function '{function.name}' is not deployed")
-
-    def _pool_for(self, function: Function, serving: Pool | None) -> Pool:
-        if serving is not None and serving.function.bundle.digest == function.bundle.digest:
-            serving.redefine(function)
-            return serving
-        prepared = self._prepared.pop((function.name, function.bundle.digest), None)
-        assert self._definition is not None
-        return prepared or self._make(function, self._definition)
-
-    def _make(self, function: Function, definition: AppDefinition) -> Pool:
-        digest = function.bundle.digest
-        live = self._live.get(digest)
-        if live is None or not live.pools:
-            together = tuple(f for f in definition.functions if f.bundle.digest == digest)
-            live = LiveBundle(
-                function.bundle,
-                together,
-                self._launchers,
-                self._sink,
-                self._environment,
-                lambda: self._others(digest),
-            )
-            self._live[digest] = live
-        return Pool(function, live, self.logs, self._spawn)
-
-    def _others(self, digest: str) -> str:
-        """Return the names of the functions that are not in a bundle, as one text."""
-        newest = self._newest.functions if self._newest else ()
-        return " ".join(f.name for f in newest if f.bundle.digest != digest)
-
-    async def _prepare_one(
-        self, pool: Pool, gate: asyncio.Semaphore, problems: list[Problem]
-    ) -> None:
-        async with gate:
-            error = await pool.warm()
-            if error is not None:
-                where = pool.function.script_file
-                text = "\n".join(filter(None, error))
-                owner = pool.function.name
-                problems.append(Problem(where, text, field="import", owner=owner))
-            elif len(self._pools) + len(self._prepared) > _WARM_POOLS:
-                pool.cool()
-
-    def _retire(self, pool: Pool) -> None:
-        self._draining.add(pool)
-        pool.drain()
-        self._spawn(self._watch(pool))
-
-    async def _watch(self, pool: Pool) -> None:
-        await pool.closed.wait()
-        self._draining.discard(pool)
-        digest = pool.function.bundle.digest
-        if (live := self._live.get(digest)) is not None and not live.pools:
-            del self._live[digest]
-
-    async def _discard(self) -> None:
-        """End what was prepared for a release that was refused."""
-        prepared, self._prepared = self._prepared, {}
-        for pool in prepared.values():
-            self._retire(pool)
 
     def _tell(self, name: str, call_id: bytes, outcome: Outcome) -> None:
         """Put a failure into the function's own log, where its author looks."""
         self.logs.failure(name, call_id.hex(), outcome.error, outcome.detail)
-
-    def _sink(self, name: str) -> OutputSink:
-        return _BundleSink(self.logs, name)
 
 
 class _Invocation(Call):
@@ -398,18 +246,3 @@ class _Invocation(Call):
     def ended(self, result: Result) -> None:
         """Hand the result to the dispatcher."""
         self.dispatcher.finish(self, result)
-
-
-class _BundleSink:
-    """What a bundle prints while it is imported."""
-
-    def __init__(self, logs: FunctionLogs, name: str) -> None:
-        self._logs = logs
-        self._name = name
-
-    def write(self, stream: Stream, chunk: bytes) -> None:
-        self._logs.raw(self._name, "", stream, chunk)
-
-    def close(self) -> None:
-        for stream in Stream:
-            self._logs.line_over(self._name, stream)

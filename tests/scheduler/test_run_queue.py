@@ -45,6 +45,7 @@ class Instance:
         """Begin, with these jobs deployed."""
         await self.bench.store.join(self.name, ttl_s=5)
         self._serving = asyncio.create_task(self.jobs.serve())
+        await self.jobs.recovered.wait()  # which asks files in a thread
         await settle()
         self.deploy(*jobs)
         await settle()

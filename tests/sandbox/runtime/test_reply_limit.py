@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.runtime import wire, worker
+from sandbox.runtime import calls, wire
 
 MIB = 1 << 20
 
@@ -15,7 +15,7 @@ MIB = 1 << 20
 def said(payload: Any) -> list[Any]:
     """Return the message that a worker makes of a payload."""
     decoder = wire.Decoder(wire.MAX_GUEST_FRAME, hostile=True)
-    [message] = decoder.feed(worker._reply(b"i" * 16, 0, 5, payload))
+    [message] = decoder.feed(calls.reply(b"i" * 16, 0, 5, payload))
     return message
 
 
