@@ -41,6 +41,7 @@ class RunQueue:
         self._begin = begin
         self._jobs: dict[str, Job] = {}
         self._deployed = False
+        self._group: asyncio.TaskGroup | None = None
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._news = asyncio.Event()
         self._somebody_waits = True  # until a look has shown that nobody does
@@ -74,7 +75,7 @@ class RunQueue:
         """
         async with self._turns[key(job.name)]:
             depth = job.policy.queue_depth
-            if len(await self.waiting(job.name)) >= depth:
+            if await self._is_full(job.name, depth):
                 raise ConflictError(
                     f"{depth} runs of job {job.name} wait already, its limit; try again later, or "
                     'raise "taak": {"queue_depth": …} in its settings.job'
@@ -85,6 +86,14 @@ class RunQueue:
         self._somebody_waits = True
         self.look()
         return run
+
+    async def _is_full(self, name: str, depth: int) -> bool:
+        if len(await self.waiting(name)) < depth:
+            return False
+        # Some may have a place already, and only not have been looked at yet.
+        if self._group is not None:
+            await self._begin_all(self._group)
+        return len(await self.waiting(name)) >= depth
 
     def holds(self, run: Run) -> bool:
         """Tell whether a run waits, as far as is known without asking the store."""
@@ -125,6 +134,7 @@ class RunQueue:
 
     async def serve(self, group: asyncio.TaskGroup) -> None:
         """Begin what waits as soon as there is a place, until cancelled."""
+        self._group = group
         while True:
             if self._somebody_waits or any(job.policy.queues for job in self._jobs.values()):
                 await within(self._place.clock, LOOK_S, self._news)

@@ -140,6 +140,17 @@ class TestWaiting:
             await here.start(job)
         assert len(here.folders.run_ids(job)) == 4
 
+    async def test_who_can_begin_at_once_takes_no_room(self, bench):
+        """Four at the same moment are one that goes on and three that wait."""
+        job = bench.job()
+        here = await bench.instance("one", job)
+        starts = (here.jobs.start(job, trigger="test") for _ in range(5))
+        results = await asyncio.gather(*starts, return_exceptions=True)
+        assert [isinstance(result, ConflictError) for result in results] == [False] * 4 + [True]
+        await settle()
+        states = await bench.states(*results[:4])
+        assert sorted(states) == ["queued"] * 3 + ["running"]
+
     async def test_what_waits_survives_a_crash_and_begins_after_it(self, bench):
         """The run under way is closed as aborted, those that waited go on in their order."""
         job = bench.job()
