@@ -252,20 +252,23 @@ class Builder:
             _USER,
             cwd=str(cwd),
             argv=tuple(argv),
-            env={**self._environment(path), **found.environment, **(environment or {})},
+            env={**self._environment(path, cwd), **found.environment, **(environment or {})},
             mounts=dict.fromkeys([*mounts, Mount.at(self._run, writable=True)]),
         )
         process = await self._launcher.run(spec, output)
         return await watch_over(process, self._end_when_silent(process, output))
 
-    def _environment(self, path: str) -> dict[str, str]:
+    def _environment(self, path: str, cwd: Path) -> dict[str, str]:
         cache = self._run / "cache"
+        home = self._run / cwd.relative_to(self._run).parts[0] / "home"
+        home.mkdir(exist_ok=True)
+        self._give(home)
         for tool in ("uv", "npm", "pip", "composer"):
             (cache / tool).mkdir(parents=True, exist_ok=True)
         self._give(cache)
         return {
             "PATH": path,
-            "HOME": "/tmp",  # noqa: S108  inside it is private
+            "HOME": str(home),
             "LANG": "C.UTF-8",
             "CI": "true",
             "NO_COLOR": "1",
@@ -276,7 +279,7 @@ class Builder:
             "PIP_CACHE_DIR": str(cache / "pip"),
             "npm_config_cache": str(cache / "npm"),
             "COMPOSER_CACHE_DIR": str(cache / "composer"),
-            "COMPOSER_HOME": "/tmp/composer",  # noqa: S108
+            "COMPOSER_HOME": str(home / "composer"),
         }
 
     async def _end_when_silent(self, process: Process, output: ProgramOutput) -> None:

@@ -276,6 +276,34 @@ def test_zipdeploy(pushed: Clone) -> None:
     assert log[-1]["message"] == "Deployment successful."
 
 
+def test_taak_deploy(pushed: Clone, tmp_path: Path) -> None:
+    """The folder is packed, the log is printed, and the exit code says how it ended."""
+    app = tmp_path / "app"
+    script = app / JOBS / "cli" / "run.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text("echo cli runs\n")
+    (app / "secret.txt").write_text("stays here")
+    (app / ".funcignore").write_text("secret.txt\n")
+
+    def deploy(*options: str) -> subprocess.CompletedProcess[str]:
+        place = ["--url", pushed.platform.management_url, "--key", KEY]
+        return subprocess.run(
+            [sys.executable, "-m", "gateway", "deploy", str(app), *place, *options],
+            cwd=ROOT, check=False, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    done = deploy()
+    assert done.returncode == 0, done.stderr
+    assert "added triggered/cli" in done.stdout
+    assert "cli runs" in run_job(pushed.platform, "cli")
+    assert not (pushed.platform.site / "secret.txt").exists()
+    script.write_text("if then\n")
+    refused = deploy("--json")
+    assert refused.returncode == 3
+    (problem,) = json.loads(refused.stderr)["error"]["problems"]
+    assert (problem["where"], problem["line"]) == (f"{JOBS}/cli/run.sh", 1)
+
+
 @pytest.mark.parametrize("round_", range(3))
 def test_a_kill_in_the_middle_leaves_the_old_or_the_new(pushed: Clone, round_: int) -> None:
     """Hundreds of files of one number each: after `kill -9` and a start they are all of one."""
