@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +32,7 @@ from gateway.key_file import (
     read_scoped_keys,
     write_json,
 )
-from gateway.scopes import EVERYTHING, GRANTABLE, JOB_FORM, Rights, Scope
+from gateway.scopes import EVERYTHING, GRANTABLE, JOB_FORM, Rights, Scope, check_grant
 from gateway.sessions import Sessions
 from scheduler.errors import BadRequestError, ConflictError, NotFoundError
 
@@ -56,7 +55,6 @@ class Level(IntEnum):
 
 
 _NOTHING = Rights()
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _Grant = tuple[bytes, Level, str, Rights]  # digest, level, owner, what it opens in management
 _Signature = tuple[tuple[str, int, int], ...]
 
@@ -169,7 +167,7 @@ class KeyStore:
 
         Raises BadRequestError (name or scopes), ConflictError (the name is taken).
         """
-        _check_scoped(name, scopes)
+        check_grant(name, scopes)
         if any(key.name.casefold() == name.casefold() for key in self.scoped_keys()):
             raise ConflictError(f"there is a key named {name!r} already; revoke it first")
         value = new_value()
@@ -297,20 +295,6 @@ def _digest(key: ScopedKey) -> bytes:
         return bytes.fromhex(key.digest)
     except ValueError:
         return b""  # no value has it
-
-
-def _check_scoped(name: str, scopes: Sequence[str]) -> None:
-    if not _NAME.fullmatch(name):
-        raise BadRequestError(
-            f"{name[:80]!r} is no name of a key: letters, digits, _ . and -, 64 at most"
-        )
-    known = f"{', '.join(GRANTABLE)}, {JOB_FORM}"
-    if not scopes:
-        raise BadRequestError(f"a key needs at least one scope of: {known}")
-    try:
-        Rights.of(scopes)
-    except ValueError as error:
-        raise BadRequestError(f"{str(error)[:80]!r} is no scope; known: {known}") from error
 
 
 def _file_stem(function: str) -> str:

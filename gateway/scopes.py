@@ -6,14 +6,17 @@ the listener and holds it against this table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
 from gateway.path_template import Pattern, template
+from scheduler.errors import BadRequestError
 
 _LOOK = "GET HEAD"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _ANY = "GET HEAD POST PUT PATCH DELETE"
 
 
@@ -101,6 +104,21 @@ class Row(NamedTuple):
     path: str
     scope: Scope
     job: bool = False
+
+
+def check_grant(name: str, scopes: Sequence[str]) -> None:
+    """Raise BadRequestError unless a key of this name may be made with these scopes."""
+    if not _NAME.fullmatch(name):
+        raise BadRequestError(
+            f"{name[:80]!r} is no name of a key: letters, digits, _ . and -, 64 at most"
+        )
+    known = f"{', '.join(GRANTABLE)}, {JOB_FORM}"
+    if not scopes:
+        raise BadRequestError(f"a key needs at least one scope of: {known}")
+    try:
+        Rights.of(scopes)
+    except ValueError as error:
+        raise BadRequestError(f"{str(error)[:80]!r} is no scope; known: {known}") from error
 
 
 def need(method: str, path: str) -> Need | None:

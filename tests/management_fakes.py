@@ -134,6 +134,7 @@ class FakeStore:
         self.asked: list[RunFilter] = []
         self.broken: Exception | None = None
         self.ticks: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}
 
     async def create_run(self, new: NewRun) -> Run:
         """Record a run."""
@@ -181,6 +182,18 @@ class FakeStore:
         if self.broken:
             raise self.broken
         return Health(ok=True)
+
+    async def put_config(self, name: str, value: str) -> None:
+        """Set a setting."""
+        self.config[name] = SimpleNamespace(value=value)
+
+    async def get_config(self, name: str) -> Any:
+        """Return a setting."""
+        return self.config.get(name)
+
+    async def delete_config(self, name: str) -> None:
+        """Remove a setting."""
+        self.config.pop(name, None)
 
     async def last_tick(self, timer_id: str) -> Any:
         """Return the last tick."""

@@ -22,13 +22,20 @@ from gateway.kudu import arm
 from gateway.kudu.archive import unpack
 from gateway.kudu.body import disk_refusals, receive_file
 from gateway.kudu.disposition import file_name
-from gateway.kudu.webjobs import find_job, job_answer, kind_of, put_arm_job
+from gateway.kudu.webjobs import (
+    find_job,
+    job_answer,
+    kind_of,
+    put_arm_job,
+    settings_path,
+    settings_record,
+)
 from gateway.platform import Platform
 from scheduler.app_settings import lookup
 from scheduler.deployment import DeploymentState
 from scheduler.errors import BadRequestError, ConflictError, NotFoundError
 from scheduler.functions import Job, JobKind, key
-from scheduler.job_manifest import choose_script, job_roots, outer_job_roots
+from scheduler.job_manifest import SETTINGS_FILE, choose_script, job_roots, outer_job_roots
 
 NO_SCRIPT = "No runnable script file was found."
 NO_NAME = "Missing Content-Disposition header."
@@ -59,9 +66,11 @@ async def put_job(platform: Platform, request: web.Request, match: Match) -> web
         fresh = stage / "new"
         fresh.mkdir()
         await _receive(request, stage, fresh, named)
-        if not _has_script(fresh):
+        inner = _script_folder(fresh)
+        if inner is None:
             raise BadRequestError(NO_SCRIPT)
         async with request.app[TURN]:
+            await _keep_settings(platform, old, kind, name, inner)
             await _replace(platform, kind, name, stage)
     job = find_job(platform, kind, name)
     if job is None:
@@ -85,6 +94,7 @@ async def delete_job(platform: Platform, request: web.Request, match: Match) -> 
             await platform.deployments.reconcile(f"deletion of {kind.value} job {name}")
     jobs = platform.continuous if kind is JobKind.CONTINUOUS else platform.triggered
     await jobs.forget(job)
+    await platform.store.delete_config(settings_record(kind, name))
     await asyncio.to_thread(shutil.rmtree, platform.folders.data(job), ignore_errors=True)
     await asyncio.to_thread(platform.logs.forget, job)
     return web.Response()
@@ -158,12 +168,32 @@ async def _receive(request: web.Request, stage: Path, fresh: Path, named: str) -
     await asyncio.to_thread(unpack, archive, fresh)
 
 
-def _has_script(folder: Path) -> bool:
-    """Tell whether something would run: a lone folder in a folder is looked through."""
+def _script_folder(folder: Path) -> Path | None:
+    """Return where the script is; None if nothing would run. A lone folder is looked through."""
     entries = list(folder.iterdir())
     while len(entries) == 1 and entries[0].is_dir():
-        entries = list(entries[0].iterdir())
-    return bool(choose_script([entry.name for entry in entries if entry.is_file()]))
+        folder = entries[0]
+        entries = list(folder.iterdir())
+    script = choose_script([entry.name for entry in entries if entry.is_file()])
+    return folder if script else None
+
+
+async def _keep_settings(
+    platform: Platform, old: Job | None, kind: JobKind, name: str, inner: Path
+) -> None:
+    """Let settings that were made through the API outlive files that bring none (webjobs.md 9)."""
+    record = settings_record(kind, name)
+    if (inner / SETTINGS_FILE).exists():
+        await platform.store.delete_config(record)  # whoever packs settings decides
+        return
+    made = await platform.store.get_config(record)
+    if made is None or old is None:
+        return
+    try:
+        text = settings_path(old).read_text("utf-8")  # edited since, perhaps
+    except (OSError, UnicodeDecodeError):
+        text = made.value
+    (inner / SETTINGS_FILE).write_text(text, "utf-8")
 
 
 @contextlib.contextmanager

@@ -133,6 +133,11 @@ async def put_arm_job(platform: Platform, request: web.Request, match: Match) ->
     return await job_answer(platform, request, _find(platform, match) or job)
 
 
+def settings_record(kind: JobKind, name: str) -> str:
+    """Return where the store keeps settings that were made through the API (webjobs.md 9)."""
+    return f"job/settings/{kind.value}/{key(name)}"
+
+
 def settings_path(job: Job) -> Path:
     """Return where settings.job is: beside the script (webjobs.md 1.2)."""
     return job.live_folder / Path(job.script).parent / "settings.job"
@@ -249,6 +254,7 @@ async def _write_settings(platform: Platform, job: Job, document: dict[str, Any]
     text = json.dumps(document, indent=2, ensure_ascii=False)
     with disk_refusals("settings.job"):
         await asyncio.to_thread(write_atomically, settings_path(job), text)
+    await platform.store.put_config(settings_record(job.kind, job.name), text)
     await platform.deployments.reconcile(f"settings of {job.kind.value} job {job.name}")
 
 

@@ -125,6 +125,22 @@ def test_an_archive_is_the_whole_job(jobs: Jobs) -> None:
     assert len(jobs.history("packed")) == 2
 
 
+def test_settings_made_through_the_api_outlive_an_upload(jobs: Jobs) -> None:
+    """§9 [OURS]: files that bring none keep them; files that bring some decide; DELETE forgets."""
+    path = "/api/triggeredwebjobs/tuned"
+    put(jobs, "tuned", ECHO)
+    assert jobs.platform.kudu("PUT", f"{path}/settings", '{"mine": 1}').status == 200
+    assert put(jobs, "tuned", ECHO).json()["settings"] == {"mine": 1}
+    body = zipped(("inner/run.sh", ECHO))
+    assert put_zip(jobs, "tuned", body).json()["settings"] == {"mine": 1}
+    body = zipped(("run.sh", ECHO), ("settings.job", '{"mine": 2}'))
+    assert put_zip(jobs, "tuned", body).json()["settings"] == {"mine": 2}
+    assert put(jobs, "tuned", ECHO).json()["settings"] == {}
+    jobs.platform.kudu("PUT", f"{path}/settings", '{"mine": 3}')
+    jobs.platform.kudu("DELETE", path)
+    assert put(jobs, "tuned", ECHO).json()["settings"] == {}
+
+
 def test_one_wrapping_folder_is_looked_through(jobs: Jobs) -> None:
     """§1.2, §6.5: the command is the path of the script in the job."""
     answer = put_zip(jobs, "wrapped", zipped(("inner/run.sh", "echo inside")))

@@ -69,7 +69,7 @@ def handler(fake: FakePlatform) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None: ...
 
@@ -482,6 +482,37 @@ class TestLogs:
         ]
         told = list(parse_events(iter([*lines, b"data: cut"])))
         assert told == [ServerEvent("message", "a", "1"), ServerEvent("x", "", "1")]
+
+
+class TestKeysOfManagement:
+    def test_a_key_is_made_and_shown_once(self, taak, fake):
+        """The value is in the answer alone; -q prints it for scripts; scopes may be repeated."""
+        made = {"name": "ci", "scopes": ["deploy", "job:x:run"], "created_at": "", "key": "v" * 54}
+        fake.answer("POST /v1/keys", made, status=201)
+        wanted = ("keys", "create", "ci", "--scope", "deploy", "--scope", "job:x:run")
+        assert "v" * 54 in taak(*wanted).out
+        assert taak(*wanted, "-q").out == "v" * 54 + "\n"
+        assert fake.requests[0][2] == {"name": "ci", "scopes": ["deploy", "job:x:run"]}
+
+    def test_a_key_is_revoked(self, taak, fake):
+        """By name; one that is not there is exit 4; a verb that is none, or no name, exit 2."""
+        fake.answer("DELETE /v1/keys/ci", b"", status=204)
+        assert taak("keys", "revoke", "ci").code == ExitCode.OK
+        assert taak("keys", "revoke", "other").code == ExitCode.NOT_FOUND
+        assert taak("keys", "revoke").code == ExitCode.USAGE
+        assert taak("keys", "burn", "ci").code == ExitCode.USAGE
+
+    def test_the_list_names_them_without_values(self, taak, tmp_path):
+        """Only digests are kept, and those are not shown either."""
+        folder = tmp_path / "data/secrets"
+        folder.mkdir(parents=True)
+        (folder / "host.json").write_text(json.dumps({"masterKey": {"value": "m" * 40}}))
+        kept = {"name": "ci", "scopes": ["deploy"], "sha256": "d" * 64, "created_at": "now"}
+        (folder / "taak.keys.json").write_text(json.dumps({"keys": [kept]}))
+        out = taak("keys", "--show", "--home", str(tmp_path)).out
+        assert "ci" in out
+        assert "deploy" in out
+        assert "d" * 64 not in out
 
 
 class TestWithoutAPlatform:
