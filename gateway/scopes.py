@@ -17,6 +17,7 @@ from scheduler.errors import BadRequestError
 
 _LOOK = "GET HEAD"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _ANY = "GET HEAD POST PUT PATCH DELETE"
 
 
@@ -104,6 +105,21 @@ class Row(NamedTuple):
     path: str
     scope: Scope
     job: bool = False
+
+
+def check_grant(name: str, scopes: Sequence[str]) -> None:
+    """Raise BadRequestError unless a key of this name may be made with these scopes."""
+    if not _NAME.fullmatch(name):
+        raise BadRequestError(
+            f"{name[:80]!r} is no name of a key: letters, digits, _ . and -, 64 at most"
+        )
+    known = f"{', '.join(GRANTABLE)}, {JOB_FORM}"
+    if not scopes:
+        raise BadRequestError(f"a key needs at least one scope of: {known}")
+    try:
+        Rights.of(scopes)
+    except ValueError as error:
+        raise BadRequestError(f"{str(error)[:80]!r} is no scope; known: {known}") from error
 
 
 def check_grant(name: str, scopes: Sequence[str]) -> None:
