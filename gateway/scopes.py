@@ -17,7 +17,6 @@ from scheduler.errors import BadRequestError
 
 _LOOK = "GET HEAD"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _ANY = "GET HEAD POST PUT PATCH DELETE"
 
 
@@ -122,21 +121,6 @@ def check_grant(name: str, scopes: Sequence[str]) -> None:
         raise BadRequestError(f"{str(error)[:80]!r} is no scope; known: {known}") from error
 
 
-def check_grant(name: str, scopes: Sequence[str]) -> None:
-    """Raise BadRequestError unless a key of this name may be made with these scopes."""
-    if not _NAME.fullmatch(name):
-        raise BadRequestError(
-            f"{name[:80]!r} is no name of a key: letters, digits, _ . and -, 64 at most"
-        )
-    known = f"{', '.join(GRANTABLE)}, {JOB_FORM}"
-    if not scopes:
-        raise BadRequestError(f"a key needs at least one scope of: {known}")
-    try:
-        Rights.of(scopes)
-    except ValueError as error:
-        raise BadRequestError(f"{str(error)[:80]!r} is no scope; known: {known}") from error
-
-
 def need(method: str, path: str) -> Need | None:
     """Return what a request needs; None is the master key."""
     for row, pattern in _PATTERNS:
@@ -213,6 +197,7 @@ TABLE: tuple[Row, ...] = (
     Row("GET DELETE", "/api/hooks/{id}", Scope.DEPLOY),
     # Deployments, also by git.
     Row("POST PUT", "/api/zipdeploy", Scope.DEPLOY),
+    Row("POST PUT", "/api/publish", Scope.DEPLOY),
     Row("GET", "/api/deployments", Scope.READ),
     Row("GET", "/api/deployments/{path*}", Scope.READ),
     Row("PUT", "/api/deployments", Scope.DEPLOY),

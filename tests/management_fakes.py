@@ -269,6 +269,13 @@ class FakeTriggered:
             raise NotFoundError(public_id)
         self.cancelled.append(public_id)
 
+    async def end_all(self, job: Job, reason: str, *, grace_s: float) -> None:
+        """Remember what was ended."""
+        del reason, grace_s
+        active = self.active(job)
+        if active is not None:
+            self.cancelled.append(active.public_id)
+
     async def ended(self, job: Job) -> None:
         """Return at once."""
 

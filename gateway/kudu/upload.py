@@ -123,7 +123,7 @@ async def _stop(platform: Platform, job: Job) -> None:
         await platform.continuous.ended(job.name)
         return
     grace_s = min(job.stopping_wait_s, DELETION_GRACE_S)
-    await platform.triggered.end_all(job, "cancelled: its job is deleted", grace_s=grace_s)
+    await platform.triggered.end_all(job, "its job is deleted", grace_s=grace_s)
 
 
 def _known(platform: Platform, kind: JobKind, name: str) -> Job | None:

@@ -211,3 +211,31 @@ def test_an_upload_that_is_too_large_is_refused_by_its_length(jobs: Jobs) -> Non
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_deletion_ends_what_runs_and_what_waits(jobs: Jobs) -> None:
+    """§8 [OURS]: runs of a job that is deleted end, also those that run beside it or wait."""
+    ours = '{"stopping_wait_time": 1, "taak": {"concurrency": 2, "on_busy": "queue"}}'
+    body = zipped(("run.sh", "sleep 60"), ("settings.job", ours))
+    assert put_zip(jobs, "many", body).status == 200
+    begun = [jobs.post("/api/triggeredwebjobs/many/run").status for _ in range(3)]
+    assert begun == [202] * 3
+
+    def running() -> int:
+        told = "WebJob: many, Type: triggered"
+        found = [each for each in jobs.kudu("/api/processes") if each["description"] == told]
+        return sum(each["name"] == "bash" for each in found)
+
+    jobs.platform.wait_until(lambda: running() == 2, what="two runs")
+    assert jobs.platform.kudu("DELETE", "/api/triggeredwebjobs/many").status == 200
+    assert running() == 0
+    assert jobs.platform.kudu("GET", "/api/triggeredwebjobs/many/history").status == 404
+
+
+def test_a_schedule_that_cannot_be_read_is_told_in_the_job(jobs: Jobs) -> None:
+    """§6.5, §2.3: the upload is taken, `error` names the expression, runs by hand work."""
+    body = zipped(("run.sh", ECHO), ("settings.job", '{"schedule": "nonsense"}'))
+    answer = put_zip(jobs, "odd", body)
+    assert answer.status == 200
+    assert "nonsense" in answer.json()["error"]
+    assert jobs.run("odd", "x")[0] == "Success"
