@@ -155,9 +155,12 @@ class Upkeep:
             await self._clock.sleep(every_s * slower * (0.9 + self._draw() / 5))
             try:
                 await step()
-            except SchedulerError as error:
+            except Exception as error:  # noqa: BLE001 - the boundary of a rhythm: the next beat comes
                 if slower == 1:
-                    _log.warning("%s waits for the store: %s", what, error)
+                    is_foreseen = isinstance(error, SchedulerError)
+                    _log.warning(
+                        "%s waits for the store: %s", what, error if is_foreseen else repr(error)
+                    )
                 slower = min(slower * 2, _SLOWEST)
             else:
                 if slower > 1:

@@ -23,13 +23,14 @@ class Sick(MemoryStore):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock=clock, draw=lambda: 0.5)
         self.broken: set[str] = set()
+        self.error: type[Exception] = Unavailable
         self.asked: list[tuple[str, float]] = []
         self._time = clock
 
     def _ask(self, operation: str) -> None:
         self.asked.append((operation, self._time.monotonic()))
         if operation in self.broken:
-            raise Unavailable(f"no {operation} today")
+            raise self.error(f"no {operation} today")
 
     async def heartbeat(self, *args: Any, **given: Any) -> Any:
         self._ask("heartbeat")
@@ -163,6 +164,20 @@ async def test_a_store_that_fails_is_told_once_and_asked_more_slowly(
         "the heartbeat waits for the store: no heartbeat today",
         "the heartbeat goes on",
     ]
+
+
+async def test_an_error_that_no_store_should_raise_ends_nothing(
+    store: Sick, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The platform goes on, and says what it was."""
+    upkeep = made(store, clock)
+    await upkeep.join()
+    store.broken, store.error = {"reap"}, OSError
+    async with serving(upkeep):
+        await clock.pass_time(5)
+        assert len(store.times("heartbeat")) == 5
+        assert len(store.times("reap")) > 1
+    assert "taking back lost work waits for the store: OSError('no reap today')" in caplog.text
 
 
 async def test_back_after_trouble_it_is_not_taken_for_dead(store: Sick, clock: FakeClock) -> None:
