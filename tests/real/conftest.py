@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from real.apps import Notebook
+from real.batch_folder import Folder
 from real.platform import ROOT, Platform
 
 StartPlatform = Callable[..., Platform]
@@ -56,3 +57,11 @@ def notebook() -> Iterator[Notebook]:
     """An empty notebook, open for the length of a test."""
     with Notebook() as open_one:
         yield open_one
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """An empty batch job; what a failed test leaves running is ended."""
+    made = Folder(tmp_path)
+    yield made
+    made.end_all()

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real.batch_folder import Ended, Folder
+from real.batch_folder import Ended
 
 from sandbox.batch.processes import exit_code
 from sandbox.interpreters import BATCH_FOLDER
 
 pytestmark = [pytest.mark.real, pytest.mark.core]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    """An empty job; what a failed test leaves running is ended."""
-    made = Folder(tmp_path)
-    yield made
-    made.end_all()
 
 
 def test_the_line_that_dotnet_publish_writes(folder):

@@ -5,21 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real.batch_folder import WAIT_S, Ended, Folder
+from real.batch_folder import WAIT_S, Ended
 
 pytestmark = [pytest.mark.real, pytest.mark.core]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    """An empty job; what a failed test leaves running is ended."""
-    made = Folder(tmp_path)
-    yield made
-    made.end_all()
 
 
 def test_redirections_and_pipes(folder):
