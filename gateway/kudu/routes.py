@@ -52,6 +52,7 @@ def _table() -> FoldedRoutes:
 
 def _add_deployments(routes: FoldedRoutes) -> None:
     routes.add("POST PUT", "/api/zipdeploy", zipdeploy.zip_deploy)
+    routes.add("POST PUT", "/api/publish", zipdeploy.publish)
     routes.add("GET", "/api/deployments", deployments.list_deployments)
     routes.add("PUT", "/api/deployments", deployments.redeploy)
     base = "/api/deployments/{id}"

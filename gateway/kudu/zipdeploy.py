@@ -44,7 +44,8 @@ async def zip_deploy(platform: Platform, request: web.Request, _match: Match) ->
         archive.unlink(missing_ok=True)
         raise
     headers = {"SCM-DEPLOYMENT-ID": under_way.record.id}
-    if request.query.get("isAsync", "").lower() in {"true", "1"}:
+    wants_now = request.query.get("isAsync") or request.query.get("async") or ""
+    if wants_now.lower() in {"true", "1"}:
         platform.spawn(_carry_out(platform, under_way, archive))
         headers["Location"] = f"{Base.of(request).url}/api/deployments/latest"
         return web.Response(status=202, headers=headers)
@@ -55,6 +56,14 @@ async def zip_deploy(platform: Platform, request: web.Request, _match: Match) ->
     told = "\n".join(record.told)
     text = f"Deployment {record.id} failed; the last good release goes on serving.\n{told}\n"
     return web.Response(status=400, text=text, headers=headers)
+
+
+async def publish(platform: Platform, request: web.Request, match: Match) -> web.Response:
+    """POST /api/publish?type=zip: the same under the name that newer clients use."""
+    kind = request.query.get("type", "")
+    if kind.lower() != "zip":
+        raise BadRequestError(f"type={kind!r}: only type=zip is published here")
+    return await zip_deploy(platform, request, match)
 
 
 async def _carry_out(platform: Platform, under_way: UnderWay, archive: Path) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from sandbox.cpu_time import tree_ticks
 from sandbox.interpreters import find_python
 from sandbox.programs import program_mounts
-from sandbox.spec import Exit, Mount, Network
+from sandbox.spec import MIB, Exit, Mount, Network
 from sandbox.users import Users
 from scheduler.app_settings import lookup
 from scheduler.clock import Clock
@@ -55,8 +55,13 @@ BUILD_TIMEOUT_S = 1800
 #: Silence, without output or processor time, after which a step is looked at, and after as much
 #: again ended; SCM_COMMAND_IDLE_TIMEOUT, seconds.
 IDLE_TIMEOUT_S = 60
-_USER = "build"
+#: Whose builds are, and checks of what they leave.
+BUILD_USER = "build"
 _LOOK_S = 1.0
+#: A build that leaves less of the disk is ended: the store and the logs need some.
+LEAST_FREE_BYTES = 256 * MIB
+#: Of all package managers together; beyond it their caches are emptied.
+CACHE_BYTES = 4096 * MIB
 _ISOLATION = Isolation(
     network=Network.OUTBOUND,
     memory_mib=4096,
@@ -136,8 +141,9 @@ class Builder:
         return place
 
     async def discard(self, place: Workplace) -> None:
-        """Remove a place with all in it."""
+        """Remove a place with all in it, and caches that have grown too large."""
         await asyncio.to_thread(shutil.rmtree, place.root, ignore_errors=True)
+        await asyncio.to_thread(self._trim)
 
     async def build(self, place: Workplace, log: DeliveryLog, *, wanted: bool) -> Path:
         """Make what the tree asks for, and return the folder that is to be deployed.
@@ -150,6 +156,8 @@ class Builder:
         except BuildPlanError as error:
             raise BuildFailedError(error.problem) from error
         tree = _project(place.tree, special)
+        # Also what is only checked is read in a sandbox, whatever the umask made of it.
+        await asyncio.to_thread(self._give, place.tree)
         if not wanted:
             return tree
         limit_s = self._seconds("TAAK_BUILD_TIMEOUT", BUILD_TIMEOUT_S)
@@ -171,7 +179,6 @@ class Builder:
         if not planned:
             log.say("No dependencies to install.")
             return
-        await asyncio.to_thread(self._give, tree)  # before results are linked, which stay ours
         for step in planned:
             await self._step(tree, index, step, log)
         for exported in {tree / step.folder / EXPORTED for step in planned}:
@@ -220,7 +227,7 @@ class Builder:
         log.say(f"Running the command of {DEPLOYMENT_FILE}: {special.command}")
         place.target.mkdir()
         output = ProgramOutput(log.output, self._clock)
-        await asyncio.to_thread(self._give, place.root)
+        await asyncio.to_thread(self._give, place.target)
         more = {
             "DEPLOYMENT_SOURCE": str(tree),
             "DEPLOYMENT_TARGET": str(place.target),
@@ -249,7 +256,7 @@ class Builder:
         mounts = [mount for program in programs for mount in program_mounts(program)]
         mounts += [Mount.at(folder) for folder in found.folders]
         spec = isolation.spec(
-            _USER,
+            BUILD_USER,
             cwd=str(cwd),
             argv=tuple(argv),
             env={**self._environment(path, cwd), **found.environment, **(environment or {})},
@@ -286,12 +293,15 @@ class Builder:
         timeout_s = self._seconds("SCM_COMMAND_IDLE_TIMEOUT", IDLE_TIMEOUT_S)
         rule = IdleRule(timeout_s, self._clock.monotonic())
         sample = partial(self._cpu_ticks, process.pid)
-        while not rule.is_hung(self._clock.monotonic(), output.last_write, sample):
-            await self._clock.sleep(_LOOK_S)
         told = (
             f"Command was aborted due to no output nor CPU activity for {timeout_s + 1} seconds. "
             "You can increase the SCM_COMMAND_IDLE_TIMEOUT app setting if needed."
         )
+        while not rule.is_hung(self._clock.monotonic(), output.last_write, sample):
+            await self._clock.sleep(_LOOK_S)
+            if shutil.disk_usage(self._run).free < LEAST_FREE_BYTES:
+                told = f"Command was aborted: less than {LEAST_FREE_BYTES >> 20} MiB are free."
+                break
         output.abort(told)
         await process.kill()
 
@@ -310,9 +320,15 @@ class Builder:
         chosen = lookup(self.settings, "TAAK_PYTHON") or ""
         return chosen or find_python(path) or "python3"
 
+    def _trim(self) -> None:
+        cache = self._run / "cache"
+        files = (os.path.join(base, name) for base, _, names in os.walk(cache) for name in names)
+        if sum(map(_size, files)) > CACHE_BYTES:
+            shutil.rmtree(cache, ignore_errors=True)
+
     def _give(self, folder: Path) -> None:
         """Let the build's user write to what it builds."""
-        uid = self._users.uid(_USER) if self._users else 0
+        uid = self._users.uid(BUILD_USER) if self._users else 0
         if uid and os.lstat(folder).st_uid != uid:
             os.chmod(self._run, 0o711)  # noqa: S103  to be walked through, not to be listed
             for base, names, files in os.walk(folder):
@@ -325,6 +341,12 @@ class Builder:
 
 
 _ALSO = ("node", "php", "git")  # what npm and composer start
+
+
+def _size(path: str) -> int:
+    with suppress(OSError):
+        return os.lstat(path).st_size
+    return 0
 
 
 def _own_uv() -> str | None:

@@ -246,7 +246,17 @@ def _put(part: Part, path: str) -> None:
         os.makedirs(os.path.dirname(old), exist_ok=True)
         # A second name, not a move: who reads the file meanwhile finds the old or the new one.
         os.link(target, old, follow_symlinks=False)
+    _make_folder(os.path.dirname(target), part.root)
     _move(source, target)
+
+
+def _make_folder(folder: str, root: str) -> None:
+    """Make what is missing on the way to a folder: readable for sandboxes, whatever the umask."""
+    if not os.path.isdir(folder):
+        _make_folder(os.path.dirname(folder), root)
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)  # noqa: S103
+        _give(folder, root)
 
 
 def _move(source: str, target: str) -> None:

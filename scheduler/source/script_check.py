@@ -24,6 +24,7 @@ from scheduler.functions import Problem
 from scheduler.isolation import Isolation
 from scheduler.job_manifest import choose_script, find_jobs, job_roots
 from scheduler.job_program import Launcher
+from scheduler.source.build import BUILD_USER
 from scheduler.source.delivery_log import ProgramOutput
 
 _TIMEOUT_S = 20.0
@@ -86,7 +87,7 @@ class ScriptCheck:
             return None  # that it cannot run here is told when the job is read
         file = tree / path
         spec = Isolation().spec(
-            "check",
+            BUILD_USER,
             cwd=str(file.parent),
             argv=(found, *options, file.name),
             env={"PATH": self._path, "HOME": "/tmp", "NO_COLOR": "1"},  # noqa: S108

@@ -131,6 +131,8 @@ async def test_zipdeploy_refuses_what_it_cannot_do(platform):
     async with management(platform) as client:
         answer = await client.put("/api/zipdeploy", json={"packageUri": "http://x/y.zip"})
         assert answer.status == 400
+        answer = await client.post("/api/publish?type=war", data=b"")
+        assert (answer.status, "type=zip" in await answer.text()) == (400, True)
         platform.deliveries.current = object()
         answer = await client.post("/api/zipdeploy", data=b"")
         assert answer.status == 409
