@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -371,6 +372,13 @@ def _back(release: Release, site: Index, places: Places) -> TreeChange:
 
 
 def _indexed(tree: Path) -> Index:
+    """Return what was delivered, as new as it is.
+
+    Archives often give all files one time, and a job's private copy is made anew by the times of
+    its files (webjobs.md 1.4). What the site has already keeps its own.
+    """
+    for path in scan(tree).entries:
+        os.utime(tree / path, follow_symlinks=False)
     index = with_digests(scan(tree))
     if not index.entries:
         raise BuildFailedError(Problem(".", "there is no file in what was deployed"))

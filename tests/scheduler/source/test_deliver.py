@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -90,6 +91,22 @@ async def test_a_tree_serves_and_lies_in_the_site(bench):
     assert await bench.site.deploy(f"{WATCHED}rescan") is live
     assert bench.lines[-1] == "Deployment successful."
     assert not list((bench.site.home / "builds" / "run").iterdir())
+
+
+async def test_what_comes_is_new_and_what_stays_keeps_its_time(bench):
+    """Archives give all files one time, by which a job's private copy would look unchanged."""
+    file = "hello/__init__.py"
+
+    def age():
+        for path in (bench.site.home / "builds" / "run").rglob("*.py"):
+            os.utime(path, (1, 1))
+
+    await bench.deliver(during=age, tree=FUNCTION)
+    first = (bench.site.root / file).stat().st_mtime
+    assert first > 1
+    await bench.deliver(during=age, tree={**FUNCTION, "new.py": "x = 1"})
+    assert (bench.site.root / file).stat().st_mtime == first
+    assert (bench.site.root / "new.py").stat().st_mtime >= first
 
 
 async def test_the_next_tree_takes_away_what_the_one_before_brought(bench):
