@@ -327,7 +327,7 @@ class _Server:
             least=Level(config.require_sandbox) if config.require_sandbox else None,
             settle_s=config.settle_s,
         )
-        about: dict[str, Any] = {"settings": settings, "environ": os.environ}
+        about: dict[str, Any] = {"settings": live, "environ": os.environ}
         clock = SystemClock()
         deliveries = Deliveries(
             deployments,

@@ -159,9 +159,9 @@ class Pushes:
 
         async def fill(tree: Path, log: DeliveryLog) -> None:
             log.say(f"Deploying {branch} at {commit.id[:10]}: {subject}")
-            await self.repository.check_out(commit.id, tree, where)
-            for path in await self.repository.submodules(commit.id, where):
+            for path in await self.repository.survey(commit.id, where):
                 log.say(f"{path}: a git submodule; its files are not fetched", WARNING)
+            await self.repository.check_out(commit.id, tree, where)
 
         async with asyncio.TaskGroup() as group:
             leaving = group.create_task(_left(pusher.over, under_way.give_up))

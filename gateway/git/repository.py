@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.git import hook
-from scheduler.errors import SchedulerError
+from scheduler.errors import BadRequestError, SchedulerError
 
 NOTHING = "0" * 40
 BRANCHES = ("master", "main")
 MAX_PUSH_BYTES = 1024 * 1024 * 1024
+MAX_TREE_BYTES = 4 * 1024 * 1024 * 1024
+MAX_FILES = 100_000
 _COMMAND_S = 120.0
 _CONFIG = {
     "core.bare": "true",
@@ -83,10 +85,20 @@ class Repository:
         found, author, email, message = (await self.git(*shown, where=where)).split("\0", 3)
         return Commit(found, author, email, message.strip())
 
-    async def submodules(self, commit: str, where: Mapping[str, str]) -> list[str]:
-        """Return the paths of submodules, whose files are in other repositories."""
-        listed = await self.git("ls-tree", "-r", "-z", commit, where=where)
-        lines = (line.partition("\t") for line in listed.split("\0") if line)
+    async def survey(self, commit: str, where: Mapping[str, str]) -> list[str]:
+        """Return the paths of submodules, whose files are in other repositories.
+
+        Raises BadRequestError if the files are more than may be checked out: a pack is small beside
+        what may come out of it.
+        """
+        listed = await self.git("ls-tree", "-r", "-l", "-z", commit, where=where)
+        lines = [line.partition("\t") for line in listed.split("\0") if line]
+        size = sum(int(told) for facts, _, _ in lines if (told := facts.split()[3]) != "-")
+        if len(lines) > MAX_FILES or size > MAX_TREE_BYTES:
+            raise BadRequestError(
+                f"the commit holds {len(lines)} files of {size} bytes; the most is {MAX_FILES}"
+                f" files of {MAX_TREE_BYTES} bytes"
+            )
         return [path for facts, _, path in lines if facts.startswith("160000 ")]
 
     async def check_out(self, commit: str, folder: Path, where: Mapping[str, str]) -> None:

@@ -242,7 +242,7 @@ def test_rollback_by_command_and_forward_by_kudu(pushed: Clone) -> None:
 
 
 def test_zipdeploy(pushed: Clone) -> None:
-    """In step and not; a bad archive leaves everything; a build only when it is asked for."""
+    """In step and not; a bad archive leaves everything."""
     platform = pushed.platform
     archive = zipped({f"{JOBS}/zip/run.sh": "echo zip runs\n", "readme.txt": "zip\n"})
     answer = platform.manage("POST", "/api/zipdeploy", archive)
@@ -302,6 +302,53 @@ def test_taak_deploy(pushed: Clone, tmp_path: Path) -> None:
     assert refused.returncode == 3
     (problem,) = json.loads(refused.stderr)["error"]["problems"]
     assert (problem["where"], problem["line"]) == (f"{JOBS}/cli/run.sh", 1)
+
+
+def test_a_zip_is_built_when_that_is_set(pushed: Clone) -> None:
+    """With SCM_DO_BUILD_DURING_DEPLOYMENT, which can be set while the platform runs."""
+    platform, name = pushed.platform, "SCM_DO_BUILD_DURING_DEPLOYMENT"
+    archive = zipped(
+        {
+            **{path: TREE[path] for path in TREE if "/py/" in path},
+            f"{JOBS}/py/wheels/parcel-1.0-py3-none-any.whl": wheel(),
+        }
+    )
+    packages = platform.site / JOBS / "py" / ".python_packages"
+    assert platform.manage("POST", "/api/zipdeploy", archive).status == 200
+    assert not packages.exists()
+    kind = {"content-type": "application/json"}
+    assert platform.manage("POST", "/api/settings", json.dumps({name: "true"}), kind).status == 204
+    try:
+        assert platform.manage("POST", "/api/zipdeploy", archive).status == 200
+        assert packages.exists()
+        assert "py unpacked" in run_job(platform, "py")
+    finally:
+        platform.manage("DELETE", f"/api/settings/{name}")
+
+
+def test_too_much_in_a_commit(pushed: Clone) -> None:
+    """A pack is small beside what may come out of it: it is refused before anything is written."""
+    tree, blob = pushed.folder / "bomb", pushed.folder / "zeros"
+    with blob.open("wb") as file:
+        file.truncate(64 << 20)
+    pushed.git("config", "core.bigFileThreshold", "512m")
+    digest = pushed.git("hash-object", "-w", str(blob)).strip()
+    blob.unlink()
+    lines = "".join(f"100644 blob {digest}\t{n}\n" for n in range(65))
+    tree.write_text(lines)
+    made = subprocess.run(
+        ["git", "mktree"],
+        cwd=pushed.folder,
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tree.unlink()
+    commit = pushed.git("commit-tree", made.stdout.strip(), "-m", "bomb").strip()
+    address = pushed.platform.management_url.replace("http://", f"http://any:{KEY}@")
+    told = pushed.git("push", "--force", f"{address}/git", f"{commit}:main", check=False)
+    assert "the commit holds 65 files of 4362076160 bytes" in told
 
 
 @pytest.mark.parametrize("round_", range(3))

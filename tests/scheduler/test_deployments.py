@@ -560,6 +560,17 @@ async def test_old_releases_go_after_a_while(site):
     assert set(site.releases.names()) == {first.digest, *digests[-3:], last.digest}
 
 
+async def test_fewer_releases_stay_on_a_full_disk(site, monkeypatch):
+    """Then room counts more than the way back."""
+    monkeypatch.setattr(retention, "ROOM_BYTES", 1 << 80)
+    monkeypatch.setattr(retention, "KEPT_WHEN_FULL", 2)
+    for number in range(4):
+        site.function("hello", f"x = {number}")
+        await site.deploy()
+        site.clock.slept.append(2 * 3600)
+    assert len(site.releases.names()) == 2
+
+
 async def test_open_takes_over_earlier_releases(site, tmp_path):
     """After a restart the same files are the same release, and the newest are kept."""
     site.function("hello")

@@ -37,7 +37,7 @@ class FakeRepository:
         self.where = where
         return Commit(commit, "Ada", "ada@example.org", "subject\n\nbody")
 
-    async def submodules(self, _commit, _where):
+    async def survey(self, _commit, _where):
         return ["lib"]
 
     async def check_out(self, _commit, _tree, _where):
