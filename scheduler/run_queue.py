@@ -42,6 +42,7 @@ class RunQueue:
         self._jobs: dict[str, Job] = {}
         self._deployed = False
         self._group: asyncio.TaskGroup | None = None
+        self._looking = asyncio.Lock()  # one look at a time, so that its end means something
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._news = asyncio.Event()
         self._somebody_waits = True  # until a look has shown that nobody does
@@ -92,7 +93,8 @@ class RunQueue:
             return False
         # Some may have a place already, and only not have been looked at yet.
         if self._group is not None:
-            await self._begin_all(self._group)
+            async with self._looking:
+                await self._begin_all(self._group)
         return len(await self.waiting(name)) >= depth
 
     def holds(self, run: Run) -> bool:
@@ -142,7 +144,8 @@ class RunQueue:
                 await self._news.wait()
             self._news.clear()
             try:
-                await self._begin_all(group)
+                async with self._looking:
+                    await self._begin_all(group)
             except SchedulerError as error:
                 _log.warning("runs that wait are not looked at: %s", error)
                 await self._place.clock.sleep(LOOK_S)

@@ -296,6 +296,20 @@ class TestInstances:
         with pytest.raises(ConflictError, match="already running"):
             await two.start(job)
 
+    @pytest.mark.parametrize("may_wait", [False, True])
+    async def test_a_tick_fires_once_over_all_instances(self, bench, may_wait):
+        """webjobs.md 2.3: whoever comes second finds it recorded, or the job running."""
+        job = bench.job(JobPolicy())
+        one, two = [await bench.instance(name, job) for name in ("one", "two")]
+        calls = (
+            each.jobs.start_tick(job, START, "Schedule", may_wait=may_wait) for each in (one, two)
+        )
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(isinstance(result, Run) for result in results) == 1
+        await settle()
+        assert len(one.launcher.started) + len(two.launcher.started) == 1
+        assert len(await one.jobs.history(job)) == 1
+
     async def test_whoever_has_a_place_begins_who_waits(self, bench):
         """Once, and under its own name from then on."""
         job = bench.job()
