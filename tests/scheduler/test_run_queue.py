@@ -301,10 +301,10 @@ class TestInstances:
         """webjobs.md 2.3: whoever comes second finds it recorded, or the job running."""
         job = bench.job(JobPolicy())
         one, two = [await bench.instance(name, job) for name in ("one", "two")]
-        calls = (
-            each.jobs.start_tick(job, START, "Schedule", may_wait=may_wait) for each in (one, two)
+        results = await asyncio.gather(
+            *(each.jobs.start_tick(job, START, "t", may_wait=may_wait) for each in (one, two)),
+            return_exceptions=True,
         )
-        results = await asyncio.gather(*calls, return_exceptions=True)
         assert sum(isinstance(result, Run) for result in results) == 1
         await settle()
         assert len(one.launcher.started) + len(two.launcher.started) == 1
