@@ -30,6 +30,7 @@ BENCHMARKS = {
     "cold": "bench_cold",
     "jobs": "bench_jobs",
     "timers": "bench_timers",
+    "logs": "bench_logs",
     "memory": "bench_memory",
     "redeploy": "bench_redeploy",
     "store": "store_figures",
