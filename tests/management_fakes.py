@@ -287,6 +287,13 @@ class FakeTriggered:
         """Return the run that has not ended."""
         return next((run for run in self.runs.get(job.name, []) if not is_final(run.state)), None)
 
+    def goes_on(self, run: Run) -> bool:
+        """Tell whether a run has not ended."""
+        return any(known.id == run.id and not is_final(known.state) for known in self._all())
+
+    def _all(self) -> list[Run]:
+        return [run for runs in self.runs.values() for run in runs]
+
     async def latest(self, job: Job) -> Run | None:
         """Return the newest run."""
         return next(iter(self.runs.get(job.name, [])), None)

@@ -106,11 +106,15 @@ async def _latest_run(platform: Platform, request: web.Request, job: Job) -> Sou
     seen = resume_mark(request)
     run = await platform.triggered.find(job, seen[0]) if seen and seen[0] else None
     run = run or await platform.triggered.latest(job)
+
+    async def has_begun() -> bool:
+        return platform.triggered.active(job) is not None
+
     if run is not None:
         return _source_of(platform, job, run)
     return Source(
         reader=platform.logs.read_schedule(job),
-        ended=lambda: platform.triggered.active(job) is not None,
+        ended=has_begun,
         following=lambda: _run_after(platform, job, ""),
     )
 

@@ -40,7 +40,7 @@ class Source:
 
     reader: LogReader
     run_id: str = ""
-    ended: Callable[[], bool] | None = None
+    ended: Callable[[], Awaitable[bool]] | None = None
     following: Callable[[], Awaitable[Source | None]] | None = None
 
     def mark(self, line: int) -> str:
@@ -103,7 +103,7 @@ class _Following:
         """Send one log to its end, and return where that is."""
         while not self._stopping.is_set():
             # Asked before reading: what was written before the end is then surely in the file.
-            over = source.ended() if source.ended else False
+            over = await source.ended() if source.ended else False
             piece = await asyncio.to_thread(
                 source.reader.read, place, size=_BLOCK_BYTES, whole=over
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -118,14 +118,22 @@ async def _run(platform: Platform, request: web.Request) -> Run:
     return run
 
 
-def ended(platform: Platform, run: Run) -> Callable[[], bool] | None:
-    """Return a check that costs no store call: whether the run is still the active one."""
-    if is_final(run.state):
-        return lambda: True
-    if run.kind is RunKind.CONTINUOUS:
+def ended(platform: Platform, run: Run) -> Callable[[], Awaitable[bool]] | None:
+    """Return a check whether a run has ended, which asks the store only if it is not run here."""
+    if run.kind is RunKind.CONTINUOUS and not is_final(run.state):
         return None
 
-    return lambda: not platform.triggered.goes_on(run)
+    async def is_over() -> bool:
+        if is_final(run.state):
+            return True
+        if platform.triggered.goes_on(run):
+            return False
+        # It waits for its turn, another instance carries it out, or it has ended: its end is
+        # recorded after the last line of its log.
+        now = await platform.store.get_run(run.id)
+        return now is None or is_final(now.state)
+
+    return is_over
 
 
 async def _invocation_log(platform: Platform, request: web.Request, run: Run) -> web.StreamResponse:

@@ -198,8 +198,8 @@ class TestRestart:
     def test_kill_9_in_the_middle_of_writing(self, chatty):
         """Numbers go on where they were; no line is there twice, none is torn."""
         for _ in range(2):
-            before = self.end(chatty)
             chatty.restart(kill=True)
+            before = self.end(chatty)  # what comes from here on, the job's next process has written
             chatty.wait_until(lambda before=before: self.end(chatty) > before + 2000)
         lines = objects(chatty, "/jobs/continuous/chatty/log?from_line=0&to_line=100000000")
         numbers = [line["seq"] for line in lines]
