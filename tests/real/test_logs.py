@@ -48,6 +48,7 @@ while True:
     sys.stdout.flush()
     time.sleep(0.01)
 """
+CALM = CHATTY.replace("range(1000)", "range(5)")
 JUNK = """
 import os, sys
 os.write(1, b"a\\x00b\\xff\\xfe\\r\\nprogress 1\\rprogress 2\\r\\n")
@@ -185,14 +186,15 @@ class TestRestart:
             site, "continuous", "chatty", "run.py", CHATTY,
             taak={"environment": {"WEBJOBS_RESTART_TIME": "0"}},
         )  # fmt: skip
+        apps.job(site, "continuous", "calm", "run.py", CALM)
         running: Platform = start_platform("--management-port", str(free_port()))
         running.wait_until(lambda: self.end(running) > 5000, what="the job talks")
         return running
 
     @staticmethod
-    def end(platform: Platform) -> int:
+    def end(platform: Platform, name: str = "chatty") -> int:
         """Return the number of the newest line."""
-        items = objects(platform, "/jobs/continuous/chatty/log?tail=1")
+        items = objects(platform, f"/jobs/continuous/{name}/log?tail=1")
         return int(items[-1]["seq"]) if items else 0
 
     def test_kill_9_in_the_middle_of_writing(self, chatty):
@@ -221,13 +223,14 @@ class TestRestart:
         environment = {**os.environ, "TAAK_KEY": KEY, "TAAK_HOST": chatty.management_url}
         with out.open("wb") as file:
             follower = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "logs", "chatty", "-f", "--json"],
+                [sys.executable, "-m", "gateway", "logs", "calm", "-f", "--json"],
                 cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
         try:
-            wait_until(lambda: out.stat().st_size > 10_000, timeout_s=30, what="it follows")
+            wait_until(lambda: out.stat().st_size > 5_000, timeout_s=30, what="it follows")
+            chatty.manage("POST", "/api/continuouswebjobs/chatty/stop")  # one is enough here
             chatty.restart(kill=True)
-            after = self.end(chatty) + 1000
+            after = self.end(chatty, "calm") + 200
             wait_until(
                 lambda: f'"seq": {after},'.encode() in out.read_bytes(), timeout_s=60, what="more"
             )
