@@ -36,7 +36,7 @@ from real.sandboxes import (
 )
 from real.unprivileged import ROOT
 
-from sandbox import launcher
+from sandbox import launcher_process
 from sandbox.errors import SpawnFailedError
 from sandbox.launchers import Launchers
 from sandbox.spec import Mount, ResourceLimits, SandboxSpec
@@ -301,7 +301,7 @@ async def test_t9_azure_functions_is_found_where_the_platform_itself_lies_below_
         assert spec.origin is not None
         origin = Path(spec.origin).parent
         shutil.copytree(origin, folder_in_tmp / (f"{name}/functions" if name == "azure" else name))
-    monkeypatch.setattr(launcher, "_site_dirs", lambda: [str(folder_in_tmp)])
+    monkeypatch.setattr(launcher_process, "_site_dirs", lambda: [str(folder_in_tmp)])
     code = "import azure.functions as func\ndef main(req):\n    return func.__file__ + '\\0'\n"
     async with launchers() as made:
         zygote, bound = await bound_zygote(made, tmp_path, code, preload=False)
