@@ -13,9 +13,9 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.folded_routes import Match
+from gateway.kudu.archive import unpack
 from gateway.kudu.body import receive_file
 from gateway.kudu.shapes import Base
-from gateway.kudu.unpacking import unpack
 from gateway.platform import Platform
 from scheduler.errors import BadRequestError, ConflictError
 from scheduler.source.deliveries import IN_PROGRESS, Arrival, UnderWay
