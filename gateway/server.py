@@ -189,7 +189,7 @@ class _Parts:
         self._ready()
         if platform.deployments.current is not None:
             jobs = platform.catalog.definition.jobs
-            await remove_vanished(platform.folders, platform.store, jobs)
+            await remove_vanished(platform.folders, platform.logs, platform.store, jobs)
         # Jobs and timers begin with what was decided: one that was mended while the platform was
         # down must not run as it was, and what it missed is made up for once.
         begun = difference(EMPTY, platform.catalog.definition)

@@ -16,6 +16,7 @@ from scheduler.desired_state import PREFIX
 from scheduler.errors import SchedulerError
 from scheduler.functions import Job, JobKind, key
 from scheduler.job_folders import JobFolders
+from scheduler.job_logs import JobLogs
 from scheduler.run import RunKind
 from scheduler.store.port import Store
 
@@ -28,8 +29,10 @@ class _Gone:
     kind: JobKind
 
 
-async def remove_vanished(folders: JobFolders, store: Store, jobs: Iterable[Job]) -> list[str]:
-    """Remove data, history and orders of jobs that are not among these; return their names."""
+async def remove_vanished(
+    folders: JobFolders, logs: JobLogs, store: Store, jobs: Iterable[Job]
+) -> list[str]:
+    """Remove data, logs, history and orders of jobs that are not these; return their names."""
     known = {(job.kind, key(job.name)) for job in jobs}
     gone = [
         job
@@ -39,6 +42,7 @@ async def remove_vanished(folders: JobFolders, store: Store, jobs: Iterable[Job]
     for job in gone:
         _log.info("%s job %s is gone: its data and history are removed", job.kind.value, job.name)
         await asyncio.to_thread(shutil.rmtree, folders.data(job), ignore_errors=True)
+        await asyncio.to_thread(logs.forget, job)
         try:
             await _forget(store, job)
         except SchedulerError as error:
