@@ -6,6 +6,7 @@ and a site. Anything else (--help, a mistake) is left to the full parser, which 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -51,11 +52,15 @@ def start(options: Mapping[str, str | None]) -> int:
 
     launcher_process.begin()
     # Imported last: a mistake in the settings is told before aiohttp is loaded.
+    # Without looking for cycles in what is being loaded, nor later: all of it stays.
+    gc.disable()
     from gateway import compiled
 
     compiled.use()
     from gateway.server import run
 
+    gc.freeze()
+    gc.enable()
     return run(settings)
 
 
