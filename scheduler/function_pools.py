@@ -12,10 +12,12 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sandbox.output import OutputSink, Stream
+from sandbox.seat import Seat
 from scheduler.function_logs import FunctionLogs
 from scheduler.functions import Function, Problem
 from scheduler.live_bundle import Launchers, LiveBundle
 from scheduler.pool import Pool
+from scheduler.seating import Seating
 
 if TYPE_CHECKING:
     from scheduler.catalog import Diff
@@ -42,6 +44,7 @@ class FunctionPools:
         self._launchers = launchers
         self._logs = logs
         self._spawn = spawn
+        self._seating = Seating(Seat())
         self._environment = dict(environment or {})
         self._prepared: dict[tuple[str, str], Pool] = {}
         self._live: dict[str, LiveBundle] = {}
@@ -140,7 +143,7 @@ class FunctionPools:
                 lambda: self._others(digest),
             )
             self._live[digest] = live
-        return Pool(function, live, self._logs, self._spawn)
+        return Pool(function, live, self._logs, self._spawn, self._seating)
 
     def _others(self, digest: str) -> str:
         """Return the names of the functions that are not in a bundle, as one text."""

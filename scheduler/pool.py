@@ -24,6 +24,7 @@ from scheduler.live_bundle import LiveBundle
 from scheduler.pool_growth import Growth
 from scheduler.pool_state import TRANSITIONS, PoolState
 from scheduler.prefetch import Prefetch
+from scheduler.seating import Seating
 
 _MAX_ATTEMPTS = 3  # of a call that never began
 _LOAD_FAILED = 2
@@ -38,6 +39,7 @@ class Pool:
         live: LiveBundle,
         logs: FunctionLogs,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        seating: Seating,
     ) -> None:
         self.function = function
         self.live = live
@@ -48,6 +50,7 @@ class Pool:
         self.used_at = 0.0
         self.closed = asyncio.Event()
         self._prefetch = Prefetch(function.limits.prefetch)
+        self._seating = seating
         self._logs = logs
         self._loop = asyncio.get_running_loop()
         self._alarms = Alarms()
@@ -153,9 +156,10 @@ class Pool:
 
     def replied(self, worker: Worker, _call: Call, exec_us: int) -> None:
         """Learn the function's time and give the worker what waits."""
-        if not worker.is_coroutine:
-            self._prefetch.learn(exec_us)
-        worker.idle_since = self._loop.time()
+        now = self._loop.time()
+        if not worker.is_coroutine and self._prefetch.learn(exec_us):
+            self._seating.look(worker, now, quick=not self._prefetch.spread)
+        worker.idle_since = now
         limit = self.function.limits.recycle_calls
         if limit and worker.served >= limit and worker.usable:
             worker.drain()
@@ -178,6 +182,7 @@ class Pool:
         arrived = worker in self.workers
         if arrived:
             self.workers.remove(worker)
+            self._seating.gone(worker)
         self._growth.lost(worker, arrived=arrived)
         for call in reversed(not_begun):
             self._again(call)

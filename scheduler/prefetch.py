@@ -28,12 +28,17 @@ class Prefetch:
         self._count = 0
         self._sum_us = 0
 
-    def learn(self, exec_us: int) -> None:
-        """Take one more sample. A slow one counts at once: nobody shall wait behind the next."""
+    def learn(self, exec_us: int) -> bool:
+        """Take one more sample; tell whether the mean was taken anew.
+
+        A slow one counts at once: nobody shall wait behind the next.
+        """
         self._sum_us += exec_us
         self._count += 1
-        if self._count == _SAMPLES or exec_us > _QUICK_US:
-            self._settle()
+        if self._count < _SAMPLES and exec_us <= _QUICK_US:
+            return False
+        self._settle()
+        return True
 
     def fix(self, depth: int) -> None:
         """Hold a depth that does not depend on time: coroutine workers take calls side by side."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from future_call import FutureCall
@@ -29,12 +29,18 @@ from scheduler.functions import (
 )
 from scheduler.pool import Pool
 from scheduler.pool_state import TRANSITIONS, PoolState
+from scheduler.seating import Seating
+
+if TYPE_CHECKING:
+    from sandbox.seat import Seat
+    from scheduler.live_bundle import LiveBundle
 
 
 class FakeWorker:
     """A worker whose replies and death the test decides."""
 
     def __init__(self, pool: Pool, *, coroutine: bool = False) -> None:
+        self.pid = 1
         self.pool = pool
         self.usable = False
         self.is_coroutine = coroutine
@@ -129,6 +135,16 @@ class FakeLive:
         self.retired += 1
 
 
+class FakeSeat:
+    """A seat that nobody may have."""
+
+    def take(self, _pid: int) -> bool:
+        return False
+
+    def leave(self, _pid: int) -> None:
+        pass
+
+
 class Bench:
     """A pool, its fakes, and words for what happens to it."""
 
@@ -146,7 +162,9 @@ class Bench:
             bindings=(Binding("req", "httpTrigger", "in"),),
             limits=replace(Limits(min_workers=0), **limits),
         )
-        self.pool = Pool(function, self.live, FunctionLogs(tmp), spawned.append)  # type: ignore[arg-type]
+        seating = Seating(cast("Seat", FakeSeat()))
+        live = cast("LiveBundle", self.live)
+        self.pool = Pool(function, live, FunctionLogs(tmp), spawned.append, seating)
         self.loop = asyncio.get_running_loop()
         self.count = 0
 
