@@ -110,7 +110,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
         answer = answer_for(error)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - the boundary of a request: it ends in an answer
         answer = answer_for(error)
     is_kudu = request.path.lower().startswith(_KUDU_PREFIXES)
     response = text_response(answer) if is_kudu else problem_response(answer)

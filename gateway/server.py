@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,7 +49,7 @@ from sandbox.users import Users
 from scheduler.catalog import EMPTY, Catalog, difference
 from scheduler.clock import SystemClock
 from scheduler.continuous import ContinuousJobs
-from scheduler.deployments import Deployments
+from scheduler.deployments import Deployments, Prepare
 from scheduler.dispatcher import Dispatcher
 from scheduler.errors import SchedulerError
 from scheduler.function_environment import function_environment
@@ -113,7 +113,6 @@ class _Parts:
         home: Home,
         platform: Platform,
         launchers: Launchers,
-        history: History,
         group: asyncio.TaskGroup,
         not_ready: list[str],
         files: int,
@@ -122,7 +121,6 @@ class _Parts:
         self._home = home
         self._platform = platform
         self._launchers = launchers
-        self._history = history
         self._group = group
         self._not_ready = not_ready
         self._timers = Timers(outlets(platform))
@@ -148,7 +146,7 @@ class _Parts:
         await self._upkeep.join()  # frees what an earlier life held, so before anything is held
         self._serve(self._upkeep.serve())
         self._serve(self._launchers.serve())
-        self._serve(self._history.serve())
+        self._serve(platform.history.serve())
         self._serve(platform.dispatcher.pools.serve())
         self._serve(platform.metrics.watch_loop())
         self._serve(platform.triggered.serve())
@@ -222,7 +220,7 @@ class _Parts:
         # Answers of the drained calls are on their way: the listeners close after them.
         await self._listeners.close()
         await _cancel(self._services)
-        await self._history.flush()
+        await platform.history.flush()
         await self._upkeep.leave()
         platform.dispatcher.logs.close()
 
@@ -271,7 +269,7 @@ class _Server:
             stack.callback(drain.stop)
             async with asyncio.TaskGroup() as group:
                 insisting = group.create_task(self._insist())
-                parts = await self._build(store, drain, group, _url(data), _url(management))
+                parts = self._build(store, drain, group, _url(data), _url(management))
                 try:
                     await parts.start(data, management)
                     await self._stop.asked.wait()
@@ -284,25 +282,15 @@ class _Server:
         await self._stop.insisted.wait()
         os._exit(_INSISTED)  # every sandbox ends with our end of its channel
 
-    async def _build(
+    def _build(
         self, store: Store, drain: Drain, group: asyncio.TaskGroup, data: str, management: str
     ) -> _Parts:
         config, home = self._config, self._home
         settings = app_settings(os.environ)
         live = LiveSettings(settings, home.settings)
-        metrics = Metrics()
-        catalog = Catalog()
+        metrics, catalog = Metrics(), Catalog()
         users = Users(home.path / "data" / "users.jsonl")
-        resources = Resources(Cgroups.discover(f"{config.instance}-{home.path}"))
-        self._at_end.append(resources.close)
-        launchers = Launchers(
-            drain,
-            users,
-            resources,
-            home.path / "tmp" / "sandboxes",
-            least=config.require_sandbox,
-            closed_ports=[urlsplit(url).port or 0 for url in (data, management)],
-        )
+        launchers = self._launchers(drain, users, (data, management))
         folders = JobFolders(home.path, site=config.site)
         history = History(store, config.instance)
         dispatcher = Dispatcher(
@@ -316,27 +304,7 @@ class _Server:
         logs = JobLogs(folders, instance=config.instance)
         jobs: dict[str, Any] = {"instance": config.instance, "settings": live, "users": users}
         jobs["logs"] = logs
-        deployments = Deployments(
-            config.site,
-            home.path,
-            catalog,
-            Releases(home.path),
-            store,
-            prepare=dispatcher.pools.prepare,
-            settings=settings,
-            least=Level(config.require_sandbox) if config.require_sandbox else None,
-            settle_s=config.settle_s,
-        )
-        about: dict[str, Any] = {"settings": live, "environ": os.environ}
-        clock = SystemClock()
-        deliveries = Deliveries(
-            deployments,
-            Builder(launchers, home.path, clock, users=users, **about),
-            ScriptCheck(launchers, clock, **about),
-            home.path,
-            config.site,
-            clock,
-        )
+        deployments = self._deployments(catalog, store, dispatcher.pools.prepare, settings)
         platform = Platform(
             instance=config.instance,
             version=version(),
@@ -351,7 +319,7 @@ class _Server:
             triggered=TriggeredJobs(launchers, store, folders, **jobs),
             continuous=ContinuousJobs(launchers, store, folders, **jobs),
             deployments=deployments,
-            deliveries=deliveries,
+            deliveries=self._deliveries(deployments, launchers, users, live),
             history=history,
             folders=folders,
             logs=logs,
@@ -365,8 +333,56 @@ class _Server:
             debug_s=config.debug_s,
             metrics=metrics,
         )
-        return _Parts(
-            config, home, platform, launchers, history, group, self._not_ready, self._files
+        return _Parts(config, home, platform, launchers, group, self._not_ready, self._files)
+
+    def _launchers(self, drain: Drain, users: Users, urls: Iterable[str]) -> Launchers:
+        """Return where sandboxes come from; the platform's own ports are closed to all of them."""
+        config, home = self._config, self._home.path
+        resources = Resources(Cgroups.discover(f"{config.instance}-{home}"))
+        self._at_end.append(resources.close)
+        return Launchers(
+            drain,
+            users,
+            resources,
+            home / "tmp" / "sandboxes",
+            least=config.require_sandbox,
+            closed_ports=[urlsplit(url).port or 0 for url in urls],
+        )
+
+    def _deployments(
+        self, catalog: Catalog, store: Store, prepare: Prepare, settings: Mapping[str, str]
+    ) -> Deployments:
+        """Return what watches over releases; it asks the dispatcher to prepare them."""
+        config = self._config
+        return Deployments(
+            config.site,
+            self._home.path,
+            catalog,
+            Releases(self._home.path),
+            store,
+            prepare=prepare,
+            settings=settings,
+            least=Level(config.require_sandbox) if config.require_sandbox else None,
+            settle_s=config.settle_s,
+        )
+
+    def _deliveries(
+        self,
+        deployments: Deployments,
+        launchers: Launchers,
+        users: Users,
+        settings: Mapping[str, str],
+    ) -> Deliveries:
+        """Return what takes uploads and rollbacks; it builds and checks them in sandboxes."""
+        home, clock = self._home.path, SystemClock()
+        about: dict[str, Any] = {"settings": settings, "environ": os.environ}
+        return Deliveries(
+            deployments,
+            Builder(launchers, home, clock, users=users, **about),
+            ScriptCheck(launchers, clock, **about),
+            home,
+            self._config.site,
+            clock,
         )
 
 

@@ -80,7 +80,7 @@ class Zygote:
         writers = Output(sink, asyncio.Event()).attach(drain)
         try:
             await tree.start("zygote", spec, [*writers, guest.fileno()])
-        except BaseException:
+        except BaseException:  # also a cancellation: nobody else knows of the channel
             self._channel.close()
             raise
         finally:

@@ -75,7 +75,7 @@ class FunctionRuns:
             outcome = await self._invoke(function, event, trigger=run.trigger, run=run)
         except BusyError:
             raise  # the run stays open: its tick is tried again
-        except Exception as error:
+        except Exception as error:  # the boundary of a run: its row has an end, whatever it was
             await self._end(run, _state_of(error), str(error))
             raise
         await self._end(run, STATE_OF[outcome.ending], outcome.error, outcome.exec_s)
@@ -84,7 +84,7 @@ class FunctionRuns:
         """Run the function to its end, record it, and return or raise how it ended."""
         try:
             outcome = await self._invoke(function, event, trigger=run.trigger, run=run)
-        except Exception as error:
+        except Exception as error:  # as above
             await self._end(run, _state_of(error), str(error), patience_s=PATIENCE_S)
             raise
         state, reason = STATE_OF[outcome.ending], outcome.error

@@ -36,7 +36,9 @@ _CONNECTION_HEADERS = frozenset(
     }
 )  # fmt: skip
 _TAAK_KEYS = ("isolation", "environment", "time_zone", "logs", *LIMIT_NAMES, *ISOLATION_NAMES)
-_ELSEWHERE = dict.fromkeys(("restart_backoff", "python"), "it is for jobs, in settings.job")
+_ELSEWHERE = dict.fromkeys(
+    ("restart_backoff", "python", "debug"), "it is for jobs, in settings.job"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ async def watch_over(process: Process, *watches: Coroutine[Any, Any, None]) -> E
             ended = await process.wait()
             for watch in beside:
                 watch.cancel()
-    except BaseException:
+    except BaseException:  # also a cancellation: nobody is left who would end the process
         await process.kill()
         raise
     return ended

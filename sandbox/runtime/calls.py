@@ -54,7 +54,7 @@ def reply(call_id: bytes, status: int, spent: int, payload: Any) -> bytes:
         return wire.encode([wire.REPLY, call_id, FAILED, spent, [reason, ""]])
     try:
         frame = wire.encode([wire.REPLY, call_id, status, spent, payload])
-    except Exception as error:
+    except Exception as error:  # the boundary to user code: what it returned
         reason = f"the reply cannot be sent: {error!r}"
         return wire.encode([wire.REPLY, call_id, FAILED, spent, [reason, ""]])
     if len(frame) - 4 > wire.MAX_GUEST_FRAME:

@@ -86,7 +86,7 @@ def _own_file(filename: str) -> str:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException:
+    except BaseException:  # the boundary to user code: its exception prints itself
         return "<the exception's text could not be made>"
 
 

@@ -26,7 +26,7 @@ def run(fd: int, kind: str, extra: list[str], *, privileged: bool, filtered: boo
         if kind == "bare":
             confine.adopt_orphans()
         _Init(Link(fd), kind, extra, privileged=privileged, filtered=filtered).serve()
-    except BaseException as error:
+    except BaseException as error:  # the boundary of a process: a fork returns to nobody
         os.write(2, f"taak-init: {error!r}\n".encode())
     finally:
         tree.kill_all()

@@ -60,7 +60,7 @@ class Entry:
             return SUCCEEDED, self._payload(await self._function(**arguments), arguments)
         except replies.ReturnError as error:
             return FAILED, [f"ReturnError: {error}", ""]
-        except BaseException as error:
+        except BaseException as error:  # the same
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             return FAILED, [failures.error_line(error), failures.traceback_text(error)]

@@ -28,7 +28,7 @@ def run(pair: int, host: Link, parent: int, extra: list[str], *, filtered: bool)
         confine.confine_ahead(parent, filtered=filtered)
         _warm()
         _Resident(Link(pair), parent, extra).wait()
-    except BaseException as error:
+    except BaseException as error:  # the boundary of a process: a fork returns to nobody
         os.write(2, f"taak-resident: {error!r}\n".encode())
     finally:
         os._exit(1)
@@ -82,7 +82,7 @@ class _Resident:
         os.environ.update(spec["env"])
         try:
             zygote.run(channel)
-        except BaseException:
+        except BaseException:  # the same; it has run user code
             sys.excepthook(*sys.exc_info())
             sys.stderr.flush()
 

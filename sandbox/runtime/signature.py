@@ -199,7 +199,7 @@ def _fits(binding_type: str, hint: type, registry: Any, *, is_out: bool) -> bool
     check = found.check_output_type_annotation if is_out else found.check_input_type_annotation
     try:
         return bool(check(hint))
-    except Exception:
+    except Exception:  # the boundary to the library, which may be the app's own
         return False
 
 

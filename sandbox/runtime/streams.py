@@ -179,7 +179,7 @@ class RecordHandler(logging.Handler):
         """Pass on one log record; a mistake in its arguments is printed, as logging does."""
         try:
             text = self.format(record)
-        except Exception:
+        except Exception:  # the boundary to user code: its arguments make the text
             self.handleError(record)
             return
         if self.sink is None:

@@ -28,7 +28,7 @@ class SqliteStore(SqliteMembers, Store):
         await self._connect()
         try:
             await self.read(refuse_newer)
-        except BaseException:
+        except BaseException:  # also a cancellation: the thread and the lock must go
             await self._disconnect()
             raise
 

@@ -63,7 +63,7 @@ class SqliteBase:
         except (sqlite3.Error, OSError) as error:
             self._disown()
             raise Unavailable(f"{self._path} cannot be opened: {error}") from error
-        except BaseException:
+        except BaseException:  # also a cancellation: the file must not stay ours
             self._disown()
             raise
         self._readers = concurrent.futures.ThreadPoolExecutor(READERS, "taak-store-reader")
@@ -126,7 +126,7 @@ class SqliteBase:
         connection = self._open_file()
         try:
             self._prepare(connection)
-        except BaseException:
+        except BaseException:  # whatever it is goes on; the connection does not
             connection.close()
             raise
         return Transaction(connection, self._clock, self._draw)
@@ -151,7 +151,7 @@ class SqliteBase:
         try:
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             connection.execute("PRAGMA temp_store = MEMORY")
-        except BaseException:
+        except BaseException:  # as above
             connection.close()
             raise
         return connection

@@ -152,7 +152,7 @@ class Writer:
                 if tx.changes != changes:
                     raise self._poisoned(tx) from refusal
                 job.error = refusal
-            except Exception as fault:
+            except Exception as fault:  # found and given to its caller by `_one_by_one`
                 raise self._poisoned(tx) from fault
         tx.commit()
 
