@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from gateway import descriptors, logs
+from gateway.addresses import StartError, bind, url_of
 from gateway.config import Config
 from gateway.environment import app_settings
 from gateway.folder_watch import FolderWatch
@@ -72,15 +73,10 @@ from scheduler.vanished_jobs import remove_vanished
 
 _log = logging.getLogger("taak")
 _INSISTED = 130
-_BACKLOG = 4096
 #: A call makes some 20 objects that die with it: the default of 700 would look for cycles all the
 #: time, and a full collection over 10,000 timers would hold the loop up for a quarter second.
 _GC_THRESHOLDS = (20_000, 50, 1000)
 _CLOSE_S = 5.0  # for ticks whose runs have ended
-
-
-class StartError(Exception):
-    """The platform cannot start; the message says why and what helps."""
 
 
 def run(config: Config) -> int:
@@ -258,9 +254,9 @@ class _Server:
         config = self._config
         self._stop.listen()
         async with contextlib.AsyncExitStack() as stack:
-            data = stack.enter_context(_bind(config.host, config.port, "--port"))
+            data = stack.enter_context(bind(config.host, config.port, "--port"))
             management = stack.enter_context(
-                _bind(config.management_host, config.management_port, "--management-port")
+                bind(config.management_host, config.management_port, "--management-port")
             )
             store = await stack.enter_async_context(open_store(config.store))
             stack.callback(lambda: [close() for close in self._at_end])
@@ -269,7 +265,7 @@ class _Server:
             stack.callback(drain.stop)
             async with asyncio.TaskGroup() as group:
                 insisting = group.create_task(self._insist())
-                parts = self._build(store, drain, group, _url(data), _url(management))
+                parts = self._build(store, drain, group, url_of(data), url_of(management))
                 try:
                     await parts.start(data, management)
                     await self._stop.asked.wait()
@@ -384,22 +380,6 @@ class _Server:
             self._config.site,
             clock,
         )
-
-
-def _bind(host: str, port: int, flag: str) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {host}:{port}: {error.strerror}; give another {flag} (0: any free)"
-        ) from error
-
-
-def _url(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{name}:{port}"
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
