@@ -48,6 +48,7 @@ from scheduler.functions import (
     Trigger,
 )
 from scheduler.history import History
+from scheduler.instance_statuses import Summary
 from scheduler.job_folders import JobFolders
 from scheduler.job_logs import JobLogs
 from scheduler.live_settings import LiveSettings
@@ -388,6 +389,11 @@ class FakeContinuous:
             pid=4711 if runs else None,
             restarts=2,
         )
+
+    async def summary(self, job: Job) -> Summary:
+        """Return how it is; one that is just coming is Initializing."""
+        word = "Initializing" if job.name == "coming" else self.status(job.name).state.value
+        return Summary(word, f"here - {word}\r\n")
 
     def _order(self, verb: str, name: str, state: ContinuousState) -> None:
         if self.error:

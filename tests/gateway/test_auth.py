@@ -6,7 +6,8 @@ import json
 import pytest
 from management_fakes import KEY, MASTER, FakePlatform, management
 
-from gateway.auth import SESSION_COOKIE, _kind, function_key, presented_key
+from gateway.auth import SESSION_COOKIE, function_key, presented_key
+from gateway.scopes import Scope, need
 
 pytestmark = pytest.mark.real
 
@@ -201,23 +202,24 @@ async def test_operate_scope_runs_and_does_not_deploy(platform):
 
 
 @pytest.mark.parametrize(
-    ("path", "safe", "kind"),
+    ("method", "path", "scope"),
     [
-        ("/v1/jobs", True, "look"),
-        ("/v1/jobs/continuous/mail/start", False, "act"),
-        ("/v1/jobs/continuous/mail/debug", True, "look"),
-        ("/v1/jobs/continuous/mail/debug", False, "debug"),
-        ("/v1/jobs/continuous/mail/debug/tokens", False, "debug"),
-        ("/v1/jobs/continuous/mail/debug/tunnel", True, "debug"),
-        ("/v1/jobs/continuous/mail/debug/", True, "debug"),
-        ("/v1/jobs/continuous/debug/start", False, "act"),
-        ("/api/continuouswebjobs/mail", True, "look"),
-        ("/api/continuouswebjobs/mail/passthrough", True, "act"),
-        ("/API/ContinuousWebJobs/mail/Passthrough/x", True, "act"),
-        ("/jobs/continuous/mail/passthrough/x/y", True, "act"),
-        ("/api/continuousjobs/passthrough", True, "look"),
+        ("GET", "/v1/jobs", Scope.READ),
+        ("POST", "/v1/jobs/continuous/mail/start", Scope.OPERATE),
+        ("GET", "/v1/jobs/continuous/mail/debug", Scope.READ),
+        ("POST", "/v1/jobs/continuous/mail/debug", Scope.DEBUG),
+        ("POST", "/v1/jobs/continuous/mail/debug/tokens", Scope.DEBUG),
+        ("GET", "/v1/jobs/continuous/mail/debug/tunnel", Scope.DEBUG),
+        ("POST", "/v1/jobs/continuous/debug/start", Scope.OPERATE),
+        ("GET", "/api/continuouswebjobs/mail", Scope.READ),
+        ("GET", "/api/continuouswebjobs/mail/passthrough", Scope.INVOKE),
+        ("GET", "/API/ContinuousWebJobs/mail/Passthrough/x", Scope.INVOKE),
+        ("GET", "/jobs/continuous/mail/passthrough/x/y", Scope.INVOKE),
+        ("GET", "/api/continuousjobs/passthrough", Scope.READ),
     ],
 )
-def test_what_a_request_is_depends_on_what_it_does(path, safe, kind):
+def test_what_a_request_needs_depends_on_what_it_does(method, path, scope):
     """A GET that opens a debugger, or reaches into a job, is no mere look."""
-    assert _kind(path, safe=safe) == kind
+    wanted = need(method, path)
+    assert wanted is not None
+    assert wanted.scope is scope
