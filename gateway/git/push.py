@@ -20,9 +20,10 @@ from pathlib import Path
 from gateway.git.repository import BRANCHES, NOTHING, Repository
 from scheduler.app_settings import lookup
 from scheduler.errors import SchedulerError
-from scheduler.source.deliveries import Arrival, Deliveries
+from scheduler.source.deliveries import Deliveries
 from scheduler.source.delivery_log import WARNING, DeliveryLog
 from scheduler.source.record import DeliveryStatus, LogLine, SourceKind
+from scheduler.source.under_way import Arrival
 
 _log = logging.getLogger("taak.git")
 

@@ -18,9 +18,10 @@ from gateway.kudu.body import receive_file
 from gateway.kudu.shapes import Base
 from gateway.platform import Platform
 from scheduler.errors import BadRequestError, ConflictError
-from scheduler.source.deliveries import IN_PROGRESS, Arrival, UnderWay
+from scheduler.source.deliveries import IN_PROGRESS
 from scheduler.source.delivery_log import DeliveryLog
 from scheduler.source.record import DeliveryStatus, SourceKind
+from scheduler.source.under_way import Arrival, UnderWay
 
 #: Kudu's own words for who says nothing.
 DEPLOYER = "Push-Deployer"

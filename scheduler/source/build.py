@@ -1,9 +1,7 @@
 """Building a delivered tree: dependencies, or the app's own command, in a sandbox.
 
-Installers run code of strangers (setup.py, scripts of npm), so each step is a lease like a job's
-run: a sandbox of its own that sees the tree, the caches and the tool, has the network for
-downloads, a limit for silence and one for the whole. What was made of the same inputs before is
-linked to instead.
+Each step is a command in a sandbox of its own (`build_sandbox.py`), and all together have a limit
+of time. What was made of the same inputs before is linked to instead.
 """
 
 from __future__ import annotations
@@ -14,26 +12,22 @@ import os
 import re
 import shutil
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.cpu_time import tree_ticks
 from sandbox.interpreters import find_python
-from sandbox.programs import program_mounts
-from sandbox.spec import MIB, Exit, Mount, Network
+from sandbox.spec import Exit
 from sandbox.users import Users
 from scheduler.app_settings import lookup
 from scheduler.clock import Clock
 from scheduler.file_index import Index
 from scheduler.file_scan import scan
 from scheduler.functions import Problem
-from scheduler.idle_rule import IdleRule
-from scheduler.isolation import Isolation
 from scheduler.job_manifest import find_jobs, job_roots
-from scheduler.job_program import Launcher, Process, watch_over
+from scheduler.job_program import Launcher
 from scheduler.manifest import function_folders
 from scheduler.source.build_plan import (
     DEPLOYMENT_FILE,
@@ -46,30 +40,12 @@ from scheduler.source.build_plan import (
     custom,
     steps,
 )
+from scheduler.source.build_sandbox import BuildSandbox
 from scheduler.source.delivery_log import DeliveryLog, ProgramOutput
 from scheduler.source.kept_results import KeptResults
-from scheduler.source.package_index import package_index
 
 #: Of all steps of one delivery together; the app setting TAAK_BUILD_TIMEOUT, seconds.
 BUILD_TIMEOUT_S = 1800
-#: Silence, without output or processor time, after which a step is looked at, and after as much
-#: again ended; SCM_COMMAND_IDLE_TIMEOUT, seconds.
-IDLE_TIMEOUT_S = 60
-#: Whose builds are, and checks of what they leave.
-BUILD_USER = "build"
-_LOOK_S = 1.0
-#: A build that leaves less of the disk is ended: the store and the logs need some.
-LEAST_FREE_BYTES = 256 * MIB
-#: Of all package managers together; beyond it their caches are emptied.
-CACHE_BYTES = 4096 * MIB
-_ISOLATION = Isolation(
-    network=Network.OUTBOUND,
-    memory_mib=4096,
-    processes=1024,
-    open_files=4096,
-    tmp_mib=4096,
-    tmp_files=1_000_000,
-)
 
 
 class BuildFailedError(Exception):
@@ -115,15 +91,19 @@ class Builder:
         users: Users | None = None,
         cpu_ticks: Callable[[int], int | None] = tree_ticks,
     ) -> None:
-        self._launcher = launcher
-        self._clock = clock
-        self.settings = settings
-        self._environ = environ
-        self._users = users
-        self._cpu_ticks = cpu_ticks
-        # One folder is shown to all steps: links between caches and trees need one mount.
         builds = Path(os.path.realpath(home)) / "builds"
         self._run = builds / "run"
+        self._sandbox = BuildSandbox(
+            launcher,
+            self._run,
+            clock,
+            settings=settings,
+            environ=environ,
+            users=users,
+            cpu_ticks=cpu_ticks,
+        )
+        self._clock = clock
+        self.settings = settings
         self._kept = KeptResults(builds / "kept")
 
     def open(self) -> None:
@@ -143,7 +123,7 @@ class Builder:
     async def discard(self, place: Workplace) -> None:
         """Remove a place with all in it, and caches that have grown too large."""
         await asyncio.to_thread(shutil.rmtree, place.root, ignore_errors=True)
-        await asyncio.to_thread(self._trim)
+        await asyncio.to_thread(self._sandbox.trim)
 
     async def build(self, place: Workplace, log: DeliveryLog, *, wanted: bool) -> Path:
         """Make what the tree asks for, and return the folder that is to be deployed.
@@ -157,10 +137,10 @@ class Builder:
             raise BuildFailedError(error.problem) from error
         tree = _project(place.tree, special)
         # Also what is only checked is read in a sandbox, whatever the umask made of it.
-        await asyncio.to_thread(self._give, place.tree)
+        await asyncio.to_thread(self._sandbox.give, place.tree)
         if not wanted:
             return tree
-        limit_s = self._seconds("TAAK_BUILD_TIMEOUT", BUILD_TIMEOUT_S)
+        limit_s = self._sandbox.seconds("TAAK_BUILD_TIMEOUT", BUILD_TIMEOUT_S)
         try:
             async with asyncio.timeout(limit_s):
                 if special.command:
@@ -196,7 +176,7 @@ class Builder:
         log.say(f"Running {step.tool.value} {step.arguments[0]}{where} for {step.asked_by} ...")
         output = ProgramOutput(log.output, self._clock)
         argv = (self._program(step), *step.arguments)
-        ended = await self._run_program(
+        ended = await self._sandbox.run(
             argv, folder, output, shows=[step.python] if step.python else []
         )
         if not ended.ok:
@@ -227,87 +207,21 @@ class Builder:
         log.say(f"Running the command of {DEPLOYMENT_FILE}: {special.command}")
         place.target.mkdir()
         output = ProgramOutput(log.output, self._clock)
-        await asyncio.to_thread(self._give, place.target)
+        await asyncio.to_thread(self._sandbox.give, place.target)
         more = {
             "DEPLOYMENT_SOURCE": str(tree),
             "DEPLOYMENT_TARGET": str(place.target),
             "DEPLOYMENT_TEMP": "/tmp",  # noqa: S108  inside it is private
         }
-        ended = await self._run_program(
+        ended = await self._sandbox.run(
             (self._program(step), *step.arguments), tree, output, environment=more
         )
         if not ended.ok:
             raise BuildFailedError(_failed(step, ended, output, None))
         return place.target if any(place.target.iterdir()) else tree
 
-    async def _run_program(
-        self,
-        argv: Sequence[str],
-        cwd: Path,
-        output: ProgramOutput,
-        *,
-        environment: Mapping[str, str] | None = None,
-        shows: Sequence[str] = (),
-    ) -> Exit:
-        found = package_index(self.settings, self._environ)
-        isolation = replace(_ISOLATION, ports=found.ports)
-        path = self._environ.get("PATH", os.defpath)
-        programs = [argv[0], *shows, *filter(None, (shutil.which(n, path=path) for n in _ALSO))]
-        mounts = [mount for program in programs for mount in program_mounts(program)]
-        mounts += [Mount.at(folder) for folder in found.folders]
-        spec = isolation.spec(
-            BUILD_USER,
-            cwd=str(cwd),
-            argv=tuple(argv),
-            env={**self._environment(path, cwd), **found.environment, **(environment or {})},
-            mounts=dict.fromkeys([*mounts, Mount.at(self._run, writable=True)]),
-        )
-        process = await self._launcher.run(spec, output)
-        return await watch_over(process, self._end_when_silent(process, output))
-
-    def _environment(self, path: str, cwd: Path) -> dict[str, str]:
-        cache = self._run / "cache"
-        home = self._run / cwd.relative_to(self._run).parts[0] / "home"
-        home.mkdir(exist_ok=True)
-        self._give(home)
-        for tool in ("uv", "npm", "pip", "composer"):
-            (cache / tool).mkdir(parents=True, exist_ok=True)
-        self._give(cache)
-        return {
-            "PATH": path,
-            "HOME": str(home),
-            "LANG": "C.UTF-8",
-            "CI": "true",
-            "NO_COLOR": "1",
-            "PYTHONUNBUFFERED": "1",
-            "UV_CACHE_DIR": str(cache / "uv"),
-            "UV_NO_PROGRESS": "1",
-            "UV_PYTHON_DOWNLOADS": "never",
-            "PIP_CACHE_DIR": str(cache / "pip"),
-            "npm_config_cache": str(cache / "npm"),
-            "COMPOSER_CACHE_DIR": str(cache / "composer"),
-            "COMPOSER_HOME": str(home / "composer"),
-        }
-
-    async def _end_when_silent(self, process: Process, output: ProgramOutput) -> None:
-        timeout_s = self._seconds("SCM_COMMAND_IDLE_TIMEOUT", IDLE_TIMEOUT_S)
-        rule = IdleRule(timeout_s, self._clock.monotonic())
-        sample = partial(self._cpu_ticks, process.pid)
-        told = (
-            f"Command was aborted due to no output nor CPU activity for {timeout_s + 1} seconds. "
-            "You can increase the SCM_COMMAND_IDLE_TIMEOUT app setting if needed."
-        )
-        while not rule.is_hung(self._clock.monotonic(), output.last_write, sample):
-            await self._clock.sleep(_LOOK_S)
-            if shutil.disk_usage(self._run).free < LEAST_FREE_BYTES:
-                told = f"Command was aborted: less than {LEAST_FREE_BYTES >> 20} MiB are free."
-                break
-        output.abort(told)
-        await process.kill()
-
     def _program(self, step: Step) -> str:
-        path = self._environ.get("PATH", os.defpath)
-        found = shutil.which(step.tool.value, path=path)
+        found = shutil.which(step.tool.value, path=self._sandbox.path)
         if step.tool is Tool.UV:
             found = _own_uv() or found
         if found is None:
@@ -316,37 +230,9 @@ class Builder:
         return found
 
     def _job_python(self) -> str:
-        path = self._environ.get("PATH", os.defpath)
+        path = self._sandbox.path
         chosen = lookup(self.settings, "TAAK_PYTHON") or ""
         return chosen or find_python(path) or "python3"
-
-    def _trim(self) -> None:
-        cache = self._run / "cache"
-        files = (os.path.join(base, name) for base, _, names in os.walk(cache) for name in names)
-        if sum(map(_size, files)) > CACHE_BYTES:
-            shutil.rmtree(cache, ignore_errors=True)
-
-    def _give(self, folder: Path) -> None:
-        """Let the build's user write to what it builds."""
-        uid = self._users.uid(BUILD_USER) if self._users else 0
-        if uid and os.lstat(folder).st_uid != uid:
-            os.chmod(self._run, 0o711)  # noqa: S103  to be walked through, not to be listed
-            for base, names, files in os.walk(folder):
-                for path in (base, *(os.path.join(base, name) for name in (*names, *files))):
-                    os.lchown(path, uid, uid)
-
-    def _seconds(self, name: str, default: int) -> int:
-        value = (lookup(self.settings, name) or "").strip()
-        return int(value) if value.isdecimal() else default
-
-
-_ALSO = ("node", "php", "git")  # what npm and composer start
-
-
-def _size(path: str) -> int:
-    with suppress(OSError):
-        return os.lstat(path).st_size
-    return 0
 
 
 def _own_uv() -> str | None:

@@ -10,8 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +37,7 @@ from scheduler.source.record import (
 )
 from scheduler.source.script_check import ScriptCheck
 from scheduler.source.tree_change import TreeChange, exactly, overlay
+from scheduler.source.under_way import Arrival, UnderWay
 
 _log = logging.getLogger("taak.deployments")
 
@@ -49,54 +49,8 @@ CUT_OFF = "the platform was stopped in the middle of it; deploy again"
 BUILD_SETTING = "SCM_DO_BUILD_DURING_DEPLOYMENT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """Who brings what."""
-
-    kind: SourceKind
-    reason: str
-    author: str = ""
-    author_email: str = ""
-    deployer: str = ""
-    message: str = ""
-    commit: str = ""
-    received_at: datetime | None = None
-
-
 #: Puts the tree into a folder; says what there is to say in the log.
 Fill = Callable[[Path, DeliveryLog], Awaitable[None]]
-
-
-class UnderWay:
-    """A delivery that has not ended.
-
-    Attributes:
-        record: as it is now.
-        log: what it says.
-    """
-
-    def __init__(self, record: DeliveryRecord, reason: str, log: DeliveryLog) -> None:
-        self.record = record
-        self.reason = reason
-        self.log = log
-        self._scope: asyncio.Timeout | None = None
-        self._unwanted = False
-
-    def give_up(self) -> None:
-        """End it, unless its files are about to be written: then it ends as it ends."""
-        self._unwanted = True
-        if self._scope is not None and not self._scope.expired():
-            self._scope.reschedule(asyncio.get_running_loop().time())
-
-    async def unless_given_up(self, work: Awaitable[Path]) -> Path:
-        """Return what the work returns; TimeoutError if it is given up."""
-        try:
-            async with asyncio.timeout(None) as self._scope:
-                if self._unwanted:
-                    self.give_up()
-                return await work
-        finally:
-            self._scope = None
 
 
 class Deliveries:
@@ -104,7 +58,6 @@ class Deliveries:
 
     Attributes:
         records: of this home.
-        on_finished: told of each delivery that has ended.
     """
 
     def __init__(
@@ -117,7 +70,6 @@ class Deliveries:
         clock: Clock,
     ) -> None:
         self.records = DeliveryRecords(home)
-        self.on_finished: list[Callable[[DeliveryRecord], None]] = []
         self._deployments = deployments
         self._builder = builder
         self._check = check
@@ -221,7 +173,7 @@ class Deliveries:
         finally:
             if place is not None:
                 await self._builder.discard(place)
-            self._vacate(under_way)
+            self._vacate()
         return under_way.record
 
     async def roll_back(self, deployment: Deployment, deployer: str) -> DeliveryRecord:
@@ -292,7 +244,7 @@ class Deliveries:
             owner = Owner(brought.id, brought.kind, brought.paths & release.index.entries.keys())
             await self._deliver(under_way, partial(_back, release), owner, ())
         finally:
-            self._vacate(under_way)
+            self._vacate()
         return under_way.record
 
     async def _deliver(
@@ -346,13 +298,10 @@ class Deliveries:
         except OSError as error:  # a full disk: the deployment itself is recorded in the store
             _log.warning("deployment %s: %s", under_way.record.id, error)
 
-    def _vacate(self, under_way: UnderWay) -> None:
+    def _vacate(self) -> None:
         self._current = None
         self._vacated.set()
         self.records.prune()
-        if under_way.record.is_complete:
-            for tell in self.on_finished:
-                tell(under_way.record)
 
     async def _next_vacancy(self) -> None:
         await self._vacated.wait()

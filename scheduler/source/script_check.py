@@ -24,7 +24,7 @@ from scheduler.functions import Problem
 from scheduler.isolation import Isolation
 from scheduler.job_manifest import choose_script, find_jobs, job_roots
 from scheduler.job_program import Launcher
-from scheduler.source.build import BUILD_USER
+from scheduler.source.build_sandbox import BUILD_USER
 from scheduler.source.delivery_log import ProgramOutput
 
 _TIMEOUT_S = 20.0

@@ -12,8 +12,9 @@ from scheduler.deployment import WATCHED, DeploymentState
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.functions import Problem
 from scheduler.source.build import Builder
-from scheduler.source.deliveries import IN_PROGRESS, Arrival, Deliveries
+from scheduler.source.deliveries import IN_PROGRESS, Deliveries
 from scheduler.source.record import DeliveryStatus, SourceKind
+from scheduler.source.under_way import Arrival
 from tests.scheduler.test_deployments import Site
 
 FUNCTION = {
