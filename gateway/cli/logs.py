@@ -103,9 +103,18 @@ def _print_all_of(session: Session, path: str, wanted: dict[str, Any]) -> None:
     head = "["
     for text in session.client.stream(path, {**wanted, "format": "json"}):
         for item in text.split("\n")[:-1]:
+            if item.startswith('{"end"'):
+                _tell_end(session, json.loads(item)["end"])
+                continue
             sys.stdout.write(f"{head}\n  {item}")
             head = ","
     print("[]" if head == "[" else "\n]")
+
+
+def _tell_end(session: Session, end: dict[str, Any]) -> None:
+    """Say beside the list if a search did not come to its end."""
+    if not end.get("complete", True):
+        session.terminal.note(f"not all was searched: {end.get('reason')}")
 
 
 def _instant(since: str) -> str:

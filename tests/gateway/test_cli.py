@@ -418,7 +418,10 @@ class TestLogs:
 
     def test_a_log_as_json(self, fake, taak):
         """One list of lines with their facts, also if there are none."""
-        fake.answer("GET /v1/runs/7/log", b'{"seq": 1}\n{"seq": 2}\n')
+        fake.answer(
+            "GET /v1/runs/7/log",
+            b'{"seq": 1}\n{"seq": 2}\n{"end": {"complete": false, "reason": "late"}}\n',
+        )
         assert taak("runs", "log", "7", "--json").json() == [{"seq": 1}, {"seq": 2}]
         assert fake.asked()[-1] == "GET /v1/runs/7/log?format=json"
         fake.answer("GET /v1/runs/8/log", b"")
