@@ -6,9 +6,9 @@ say the same.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.run import Run, RunKind, RunState
@@ -31,7 +31,7 @@ async def close_left_over_runs(place: RunPlace) -> list[Run]:
     for run in closed:
         if run.kind is RunKind.TRIGGERED:
             told = "the platform was restarted while it ran"
-            await asyncio.to_thread(_show_aborted, place, run, told)
+            await place.programs.offload(partial(_show_aborted, place, run, told))
     return closed
 
 
@@ -54,7 +54,8 @@ async def close_runs_of_the_dead(place: RunPlace) -> list[Run]:
             ended = await place.store.update_run(run.id, RunState.ABORTED, reason=HOST_LOST)
         except (ConflictError, NotFoundError):
             continue  # somebody else has closed it
-        _show_aborted(place, ended, f"its platform {run.instance} is gone")
+        told = f"its platform {run.instance} is gone"
+        await place.programs.offload(partial(_show_aborted, place, ended, told))
         closed.append(ended)
     return closed
 
