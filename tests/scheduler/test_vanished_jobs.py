@@ -6,6 +6,7 @@ from job_fakes import START, make_job
 
 from scheduler.functions import JobKind
 from scheduler.job_folders import JobFolders
+from scheduler.job_logs import JobLogs
 from scheduler.run import RunKind, RunState
 from scheduler.store.memory import MemoryStore
 from scheduler.store.port import NewRun, RunFilter
@@ -15,8 +16,12 @@ from scheduler.vanished_jobs import remove_vanished
 async def test_data_history_and_orders_go_with_a_job(tmp_path):
     """webjobs.md 5.7: both kinds; a job of the other kind with the same name is another job."""
     folders, store = JobFolders(tmp_path), MemoryStore()
+    logs = JobLogs(folders, instance="here")
     for kind, name in [("triggered", "old"), ("continuous", "old"), ("triggered", "Kept")]:
         (tmp_path / "data/jobs" / kind / name / "mine").mkdir(parents=True)
+    segments = [tmp_path / "logs/jobs/triggered" / name for name in ("old", "Kept")]
+    for folder in segments:
+        (folder / "202601051000000000").mkdir(parents=True)
     (tmp_path / "data/jobs/triggered/link").symlink_to(tmp_path)
     for name in ("old", "kept"):
         await store.create_run(
@@ -32,11 +37,12 @@ async def test_data_history_and_orders_go_with_a_job(tmp_path):
         )
     await store.put_config("job/continuous/old", "{}")
     jobs = [make_job(tmp_path, name="kept")]
-    assert await remove_vanished(folders, store, jobs) == ["old", "old"]
+    assert await remove_vanished(folders, logs, store, jobs) == ["old", "old"]
     left = sorted(
         path.relative_to(tmp_path / "data/jobs") for path in tmp_path.glob("data/jobs/*/*")
     )
     assert [str(path) for path in left] == ["triggered/Kept", "triggered/link"]
+    assert [folder.exists() for folder in segments] == [False, True]
     assert [run.name for run in (await store.query_runs(RunFilter())).items] == ["kept"]
     assert await store.get_config("job/continuous/old") is None
     assert jobs[0].kind is JobKind.TRIGGERED
@@ -44,4 +50,6 @@ async def test_data_history_and_orders_go_with_a_job(tmp_path):
 
 async def test_a_home_without_jobs_is_left_alone(tmp_path):
     """At the very first start there is nothing to look at."""
-    assert await remove_vanished(JobFolders(tmp_path), MemoryStore(), []) == []
+    folders = JobFolders(tmp_path)
+    logs = JobLogs(folders, instance="here")
+    assert await remove_vanished(folders, logs, MemoryStore(), []) == []
