@@ -125,6 +125,14 @@ class JobFolders:
             else:
                 return run_id
 
+    def has_run(self, job: NamedJob, run_id: str) -> bool:
+        """Tell whether a run has its folder in this home; another instance may have another."""
+        return bool(_RUN_ID.fullmatch(run_id)) and self.run_folder(job, run_id).is_dir()
+
+    def adopt_run(self, job: NamedJob, run_id: str) -> None:
+        """Make the folder of a run that was accepted in another home, if it was."""
+        self.run_folder(job, run_id).mkdir(parents=True, exist_ok=True)
+
     def run_ids(self, job: NamedJob) -> list[str]:
         """Return the ids of the runs that have a folder, newest first.
 

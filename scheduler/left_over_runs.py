@@ -88,10 +88,9 @@ async def _take_end_from_file(place: RunPlace, run: Run) -> None:
 
 
 def _show_aborted(place: RunPlace, run: Run, why: str) -> None:
-    try:
-        journal = place.logs.run(run, run.public_id)
-    except ValueError:
+    if not place.folders.has_run(run, run.public_id):
         return
+    journal = place.logs.run(run, run.public_id)
     show_status(place.folders, run, run, "Aborted", run.ended_at)
     try:
         place.logs.complete_file(run, run.public_id)

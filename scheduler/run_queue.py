@@ -120,7 +120,7 @@ class RunQueue:
         except (ConflictError, NotFoundError):
             return False
         word = KUDU_WORDS[RunState.CANCELLED]
-        with suppress(ValueError):  # not a run that this program has made
+        if place.folders.has_run(run, run.public_id):
             journal = place.logs.run(run, run.public_id)
             show_status(place.folders, run, run, word, final.ended_at)
             journal.status(word)
@@ -183,5 +183,7 @@ class RunQueue:
             await self._slots.leave(slot)
             raise
         else:
+            with suppress(OSError):  # then its log and its status are lost, and that is told there
+                place.folders.adopt_run(job, run.public_id)
             self._begin(job, slot, run)
         return True

@@ -339,6 +339,8 @@ class TestInstances:
         assert (await bench.store.get_run(first.id)).reason == "host_lost"
         assert (await bench.store.get_run(second.id)).instance == "two"
         assert len(two.launcher.alive) == 1
+        assert two.folders.run_ids(job) == [second.public_id]  # not of what the dead one ran
+        assert two.folders.read_run_status(job, second.public_id).status == "Running"
 
     async def test_a_run_is_cancelled_from_any_instance(self, bench):
         """The order travels as a command to whoever carries it out."""
