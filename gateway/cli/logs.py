@@ -18,6 +18,8 @@ from gateway.cli.terminal import when
 from gateway.cli.verb import Session, verb
 
 _RECONNECT_S = 60.0  # how long a platform may be away (a restart) before following gives up
+#: A platform that starts knows no job yet, and says so.
+_MAY_COME_BACK = frozenset({ExitCode.UNREACHABLE, ExitCode.NOT_FOUND})
 _AGO = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -198,7 +200,8 @@ def follow_events(
 
     The stream resumes behind the last id that was seen; without ids it starts at the end again.
     """
-    last_id, wait, seen, away_since = "", 0.1, False, clock()
+    last_id, wait, seen = "", 0.1, False
+    away_since: float | None = None  # the first failure since something came: jobs may be quiet
     wanted = {**query, "follow": 1}
     while True:
         try:
@@ -207,12 +210,13 @@ def follow_events(
                     return
                 last_id, wait, seen = event.id or last_id, 0.1, True
                 wanted = {**query, "follow": 1, "tail": 0}  # what there was has been shown
+                away_since = None
                 yield event
-                away_since = clock()
-            seen = True
+            seen, away_since = True, None
         except CliError as error:
+            away_since = clock() if away_since is None else away_since
             away = clock() - away_since > _RECONNECT_S
-            if error.code is not ExitCode.UNREACHABLE or away or not seen:
+            if error.code not in _MAY_COME_BACK or away or not seen:
                 raise
         pause(wait)
         wait = min(wait * 2, 5.0)

@@ -460,6 +460,22 @@ class TestLogs:
         assert asked[:2] == [(5, ""), (0, "4")]
         assert len(asked) > 2
 
+    def test_a_platform_that_starts_knows_no_job_yet(self):
+        """Following goes on when it does."""
+        answers = iter([ExitCode.UNREACHABLE, ExitCode.NOT_FOUND])
+        asked: list[str] = []
+
+        def events(path: str, query: dict, *, last_id: str) -> Iterator[ServerEvent]:
+            asked.append(last_id)
+            if len(asked) in {2, 3}:
+                raise CliError("not yet", next(answers))
+            yield ServerEvent("message", "line", str(len(asked)))
+
+        session = SimpleNamespace(client=SimpleNamespace(events=events))
+        told = follow_events(session, "/x", {}, pause=lambda _: None, clock=lambda: 0.0)
+        assert [next(told).id, next(told).id] == ["1", "4"]
+        assert asked == ["", "1", "1", "1"]
+
     def test_nobody_to_follow(self):
         """A platform that was never there is told at once, not waited for."""
 
