@@ -47,6 +47,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     errors.DisabledError: (409, "disabled", ""),
     errors.ConflictError: (409, "conflict", ""),
     errors.BusyError: (429, "busy", "retry after the time in the Retry-After header"),
+    errors.UnreachableError: (503, "unreachable", "it has to run and to listen: GET /v1/jobs"),
     errors.UnavailableError: (503, "unavailable", "GET /readyz tells what the platform waits for"),
     errors.SchedulerError: (500, "failed", ""),
 }

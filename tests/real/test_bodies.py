@@ -347,7 +347,7 @@ def test_a_lie_about_room_is_no_body(site: Path, start_platform: Any) -> None:
     platform: Platform = start_platform()
     for mode in ("lie", "none"):
         answer = platform.get(f"/api/hostile?mode={mode}")
-        assert (answer.status, answer.body) == (204, b""), platform.told()
+        assert (answer.status, answer.body) == (502, b""), platform.told()
     assert platform.get("/api/echo?size=3").text == "zzz"
     assert platform.running
 
