@@ -69,7 +69,7 @@ from scheduler.store.opening import open_store
 from scheduler.store.port import Store
 from scheduler.triggered import CANCEL_VERB, TriggeredJobs
 from scheduler.upkeep import Upkeep
-from scheduler.vanished_jobs import remove_vanished
+from scheduler.vanished_jobs import is_the_same_site, remove_vanished
 
 _log = logging.getLogger("taak")
 _INSISTED = 130
@@ -182,14 +182,19 @@ class _Parts:
             await platform.deployments.reconcile("start")
         self._ready()
         if platform.deployments.current is not None:
-            jobs = platform.catalog.definition.jobs
-            await remove_vanished(platform.folders, platform.logs, platform.store, jobs)
+            await self._forget_vanished_jobs()
         # Jobs and timers begin with what was decided: one that was mended while the platform was
         # down must not run as it was, and what it missed is made up for once.
         begun = difference(EMPTY, platform.catalog.definition)
         for follow in (platform.continuous.apply, platform.triggered.apply, self._timers.apply):
             follow(begun)
             platform.catalog.subscribe(follow)
+
+    async def _forget_vanished_jobs(self) -> None:
+        platform = self._platform
+        if await is_the_same_site(platform.store, platform.instance, platform.site):
+            jobs = platform.catalog.definition.jobs
+            await remove_vanished(platform.folders, platform.logs, platform.store, jobs)
 
     def _ready(self) -> None:
         self._not_ready.clear()

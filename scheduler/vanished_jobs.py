@@ -1,7 +1,9 @@
 """Jobs that are gone since the platform ran last: their data goes too (webjobs.md 5.7).
 
 Only at a start, and only when a release serves: then it is known which jobs there are. Somebody who
-takes a job away while the platform runs can put it back, and finds its logs and its history.
+takes a job away while the platform runs can put it back, and finds its logs and its history. And
+only where the site is the one of last time and holds anything: started on another folder by
+mistake, or before a disk was mounted, the platform must not forget what it has.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import logging
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from scheduler.desired_state import PREFIX
 from scheduler.errors import SchedulerError
@@ -21,6 +24,9 @@ from scheduler.run import RunKind
 from scheduler.store.port import Store
 
 _log = logging.getLogger("taak.jobs")
+
+
+_SITE = "vanished/site"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,24 @@ async def remove_vanished(
         except SchedulerError as error:
             _log.warning("the history of job %s stays for now: %s", job.name, error)
     return [job.name for job in gone]
+
+
+async def is_the_same_site(store: Store, instance: str, site: Path) -> bool:
+    """Tell whether no other site was here at the last start and this one holds anything."""
+    if not await asyncio.to_thread(_holds_anything, site):
+        return False
+    name, path = f"{_SITE}/{instance}", str(await asyncio.to_thread(site.resolve))
+    before = await store.get_config(name)
+    if before is None or before.value != path:
+        await store.put_config(name, path)
+    return before is None or before.value == path
+
+
+def _holds_anything(site: Path) -> bool:
+    try:
+        return any(site.iterdir())
+    except OSError:
+        return False
 
 
 def _with_data(folders: JobFolders) -> list[_Gone]:

@@ -10,7 +10,7 @@ from scheduler.job_logs import JobLogs
 from scheduler.run import RunKind, RunState
 from scheduler.store.memory import MemoryStore
 from scheduler.store.port import NewRun, RunFilter
-from scheduler.vanished_jobs import remove_vanished
+from scheduler.vanished_jobs import is_the_same_site, remove_vanished
 
 
 async def test_data_history_and_orders_go_with_a_job(tmp_path):
@@ -53,3 +53,19 @@ async def test_a_home_without_jobs_is_left_alone(tmp_path):
     folders = JobFolders(tmp_path)
     logs = JobLogs(folders, instance="here")
     assert await remove_vanished(folders, logs, MemoryStore(), []) == []
+
+
+async def test_another_site_or_an_empty_one_is_no_reason_to_forget(tmp_path):
+    """A start on another folder, and one before the disk is there: nothing goes."""
+    store = MemoryStore()
+    here, there, unmounted = (tmp_path / name for name in ("here", "there", "unmounted"))
+    for site in (here, there):
+        site.mkdir()
+        (site / "host.json").write_text("{}")
+    assert await is_the_same_site(store, "one", here)
+    assert not await is_the_same_site(store, "one", unmounted)
+    assert await is_the_same_site(store, "one", here)
+    assert await is_the_same_site(store, "two", there)
+    assert not await is_the_same_site(store, "one", there)
+    assert not await is_the_same_site(store, "one", here)
+    assert await is_the_same_site(store, "one", here)
