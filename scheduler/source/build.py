@@ -144,11 +144,16 @@ class Builder:
         try:
             async with asyncio.timeout(limit_s):
                 if special.command:
-                    return await self._custom(place, tree, special, log)
-                await self._dependencies(tree, log)
+                    tree = await self._custom(place, tree, special, log)
+                else:
+                    await self._dependencies(tree, log)
         except TimeoutError as error:
             told = f"the build took longer than {limit_s} s; app setting TAAK_BUILD_TIMEOUT"
             raise BuildFailedError(Problem(".", told)) from error
+        # A build may have put a link in its place, which the platform would follow anywhere.
+        if not await asyncio.to_thread(_is_own_folder, tree):
+            told = "the build has replaced the folder that is deployed by a link, or removed it"
+            raise BuildFailedError(Problem(".", told))
         return tree
 
     async def _dependencies(self, tree: Path, log: DeliveryLog) -> None:
@@ -240,6 +245,11 @@ def _own_uv() -> str | None:
     return shutil.which("uv", path=sysconfig.get_path("scripts"))
 
 
+def _is_own_folder(folder: Path) -> bool:
+    """Tell whether it is a folder, and neither it nor one above it a link."""
+    return folder.is_dir() and os.path.realpath(folder) == os.path.abspath(folder)
+
+
 def _project(tree: Path, special: Custom) -> Path:
     project = tree / special.project
     if not special.project:
@@ -247,7 +257,7 @@ def _project(tree: Path, special: Custom) -> Path:
     if not project.is_dir() or not project.resolve().is_relative_to(tree.resolve()):
         told = f"project = {special.project}: there is no such folder in the tree"
         raise BuildFailedError(Problem(DEPLOYMENT_FILE, told))
-    return project
+    return project.resolve()
 
 
 def _read(path: Path) -> str | None:

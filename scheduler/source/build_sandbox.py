@@ -114,8 +114,8 @@ class BuildSandbox:
         home = self.folder / cwd.relative_to(self.folder).parts[0] / "home"
         home.mkdir(exist_ok=True)
         self.give(home)
-        for tool in ("uv", "npm", "pip", "composer"):
-            (cache / tool).mkdir(parents=True, exist_ok=True)
+        for tool in ("", "uv", "npm", "pip", "composer"):
+            _make_folder(cache / tool)
         self.give(cache)
         return {
             "PATH": path,
@@ -169,6 +169,13 @@ class BuildSandbox:
         """Return a time that an app setting gives."""
         value = (lookup(self.settings, name) or "").strip()
         return int(value) if value.isdecimal() else default
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder of the builds' own; what an earlier build has put in its place goes."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        folder.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _size(path: str) -> int:

@@ -34,8 +34,8 @@ class KeptResults:
 
     def keep(self, key: str, made: Path) -> None:
         """Keep what a build has made."""
-        if not made.is_dir() or made.is_symlink():
-            return
+        if not made.is_dir() or os.path.realpath(made) != os.path.abspath(made):
+            return  # a link, here or on the way here, may lead anywhere
         draft = self._folder / ".new"
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(made, draft, symlinks=True, copy_function=_link)

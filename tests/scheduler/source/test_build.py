@@ -236,3 +236,44 @@ def test_where_packages_come_from(tmp_path, monkeypatch):
     assert found.ports == (53, 80, 81, 443)
     assert "secret" not in str(told)
     assert not {"HOME", "UV_CACHE_DIR"} & told.keys()
+
+
+@pytest.mark.parametrize("replaced", ["sub", "../target"])
+async def test_a_build_cannot_have_something_else_deployed(bench, monkeypatch, tmp_path, replaced):
+    """A folder that it has made a link would lead the platform to files that no build may read."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "host.json").write_text("{}")
+    run = bench.launcher.run
+
+    async def replacing(spec, sink):
+        place = Path(spec.env["DEPLOYMENT_SOURCE"]).parent / replaced
+        place.rename(place.with_name("away"))
+        place.symlink_to(tmp_path / "secrets")
+        return await run(spec, sink)
+
+    monkeypatch.setattr(bench.launcher, "run", replacing)
+    settings = "[config]\nproject = sub\ncommand = true\n"
+    with pytest.raises(BuildFailedError, match="replaced the folder that is deployed by a link"):
+        await bench.build(tree={".deployment": settings, "sub/host.json": "{}"})
+
+
+def test_what_a_link_on_the_way_leads_to_is_not_kept(tmp_path):
+    """Neither copied nor given another owner."""
+    kept = KeptResults(tmp_path / "kept")
+    (tmp_path / "other" / "made").mkdir(parents=True)
+    (tmp_path / "tree").symlink_to(tmp_path / "other")
+    kept.keep("key", tmp_path / "tree" / "made")
+    assert not (tmp_path / "kept" / "key").exists()
+
+
+@pytest.mark.parametrize("left", ["file", "link"])
+async def test_what_a_build_leaves_in_place_of_a_cache_stops_no_other(bench, tmp_path, left):
+    """Caches are all builds' to write to, so any of them may have been replaced."""
+    wanted = {"requirements.txt": "parcel"}
+    await bench.build(tree=wanted)
+    cache = tmp_path / "builds/run/cache/uv"
+    cache.rmdir()
+    cache.write_text("") if left == "file" else cache.symlink_to("nowhere")
+    await bench.build(tree={"requirements.txt": "parcel==2"})
+    assert cache.is_dir()
+    assert not cache.is_symlink()
