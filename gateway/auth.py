@@ -110,13 +110,14 @@ def _brings_token(request: web.BaseRequest) -> bool:
 
 
 def _refusal(principal: Principal, request: web.BaseRequest) -> Answer | None:
-    safe = request.method in _SAFE_METHODS
+    # A WebSocket is a GET that any page may open and read, also one of our own functions' port.
+    safe = request.method in _SAFE_METHODS and "Upgrade" not in request.headers
     if principal.by_cookie and not safe and not _same_origin(request):
         return Answer(
             403,
             "foreign-origin",
-            f"a request that changes something came with a session cookie from the origin"
-            f" {request.headers.get('Origin', '(none given)')!r}",
+            f"a request that changes something, or a WebSocket, came with a session cookie from the"
+            f" origin {request.headers.get('Origin', '(none given)')!r}",
             f"send it from a page of {_origin(request)}, or use a key instead of the cookie",
         )
     wanted = need(request.method, request.path)

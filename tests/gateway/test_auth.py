@@ -158,6 +158,20 @@ async def test_cookie_changes_things_only_from_our_own_origin(platform):
         assert (await client.post(path, headers={"Origin": own})).status == 200
 
 
+async def test_a_web_socket_of_a_foreign_page_is_refused(platform):
+    """A browser sends the cookie along to any port of this machine, and lets the page read it."""
+    session = platform.keys.sessions.redeem(platform.keys.issue_token())
+    cookie = {"Cookie": f"{SESSION_COOKIE}={session}"}
+    wanted = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    async with management(platform, cookie) as client:
+        own = str(client.make_url("")).rstrip("/")
+        for origin, status in (("http://127.0.0.1:1", 403), (own, 404)):
+            answer = await client.get(
+                "/v1/jobs/continuous/nobody/debug/tunnel", headers={**wanted, "Origin": origin}
+            )
+            assert answer.status == status, origin
+
+
 async def test_wrong_key_is_not_rescued_by_a_cookie(platform):
     """Who presents a key is judged by it."""
     session = platform.keys.sessions.redeem(platform.keys.issue_token())
