@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ MAX_PUSH_BYTES = 1024 * 1024 * 1024
 MAX_TREE_BYTES = 4 * 1024 * 1024 * 1024
 MAX_FILES = 100_000
 _COMMAND_S = 120.0
+#: A tree that names itself again and again lists without end; this is more than MAX_FILES take.
+_MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 _CONFIG = {
     "core.bare": "true",
     "core.logAllRefUpdates": "true",
@@ -134,9 +137,13 @@ class Repository:
         )
         try:
             async with asyncio.timeout(_COMMAND_S):
-                out, error = await process.communicate()
+                out, error = await asyncio.gather(
+                    _all_of(process, process.stdout), _all_of(process, process.stderr)
+                )
+                await process.wait()
         except BaseException:
-            process.kill()
+            with suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
             raise
         code = process.returncode or 0
@@ -152,6 +159,26 @@ class Repository:
         program = f"exec '{_quoted(sys.executable)}' -I -S '{_quoted(hook.__file__)}'\n"
         (self.folder / "hooks").mkdir(exist_ok=True)
         _write(self.folder / "hooks" / "pre-receive", f"#!/bin/sh\n{program}", 0o755)
+
+
+async def _all_of(
+    process: asyncio.subprocess.Process, stream: asyncio.StreamReader | None
+) -> bytes:
+    """Read to the end; end git and raise BadRequestError if it has too much to say."""
+    assert stream is not None
+    read, size = bytearray(), 0
+    while chunk := await stream.read(64 * 1024):
+        size += len(chunk)
+        if size <= _MAX_OUTPUT_BYTES:
+            read += chunk
+        elif process.returncode is None:
+            process.kill()  # what is in the pipe still has to be read: asyncio waits for its end
+    if size > _MAX_OUTPUT_BYTES:
+        raise BadRequestError(
+            f"what git tells of this commit is longer than {_MAX_OUTPUT_BYTES} bytes: it holds"
+            f" more than {MAX_FILES} files, or a message of that size"
+        )
+    return bytes(read)
 
 
 def git_program() -> str:

@@ -6,6 +6,8 @@ import pytest
 from management_fakes import FakePlatform, management
 
 from gateway.git import repository
+from gateway.git.repository import Repository
+from scheduler.errors import BadRequestError
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,13 @@ async def test_without_git(tmp_path, monkeypatch):
         answer = await client.get("/site.git/info/refs?service=git-receive-pack")
         assert answer.status == 501
         assert "apt-get install git" in await answer.text()
+
+
+async def test_a_list_of_files_without_end(tmp_path, monkeypatch):
+    """A few objects may name billions of files: git is ended, not listened to."""
+    program = tmp_path / "git"
+    program.write_text("#!/bin/sh\nexec yes\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(repository, "git_program", lambda: str(program))
+    with pytest.raises(BadRequestError, match="what git tells of this commit is longer"):
+        await Repository(tmp_path).survey("0" * 40, {})
