@@ -32,7 +32,9 @@ MAX_DIRECTORY_BYTES = 64 * 1024 * 1024
 
 _MAX_LINK_BYTES = 4096
 _UNIX = 3  # who made the entry; only then its mode says anything
+_ENTRY = b"PK\x01\x02"
 _END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
+_IN_64 = 0xFFFFFFFF  # "the other record says it"
 _TAIL_BYTES = 65_535 + 22 + 20 + 56  # the longest comment, and the three records that end a zip
 _BROKEN = (
     zipfile.BadZipFile,
@@ -92,13 +94,22 @@ def _check_directory(file: BinaryIO) -> None:
     if at < 0 or len(tail) < at + 22:
         raise BadRequestError("the upload is no zip archive that can be read: it has no end record")
     told: int = struct.unpack_from("<L", tail, at + 12)[0]
-    at_64 = tail.rfind(_END_64, 0, at)
-    if told == 0xFFFFFFFF and at_64 >= 0 and len(tail) >= at_64 + 48:
-        told = struct.unpack_from("<Q", tail, at_64 + 40)[0]
-    if told > MAX_DIRECTORY_BYTES and told != 0xFFFFFFFF:
+    at_64 = at - 76  # where zipfile looks: before its locator
+    is_64 = at_64 >= 0 and tail.startswith(_END_64, at_64)
+    if is_64:
+        # zipfile believes this record whatever the other one says, so the larger of both counts.
+        told_64: int = struct.unpack_from("<Q", tail, at_64 + 40)[0]
+        told = max(told_64, 0 if told == _IN_64 else told)
+    if told > MAX_DIRECTORY_BYTES:
         raise BadRequestError(
             f"the archive's list of entries takes {told} bytes; the most is {MAX_DIRECTORY_BYTES}"
         )
+    # Counted, not believed: each entry becomes an object before anybody can ask how many.
+    file.seek(max(0, size - len(tail) + (at_64 if is_64 else at) - told))
+    marks = file.read(told).count(_ENTRY)
+    file.seek(0)
+    if marks > MAX_ENTRIES:
+        raise BadRequestError(f"the archive holds {marks} entries; the most is {MAX_ENTRIES}")
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo], packed_bytes: int) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import zipfile
 
 import pytest
@@ -171,3 +172,24 @@ def test_a_zip_comes_in_pieces(tmp_path):
 def test_names_of_uploads(header, name):
     """webjobs.md 6.3: any disposition type, quotes and directories stripped, any letters."""
     assert file_name(header) == name
+
+
+@pytest.mark.parametrize("told", [0, 46, 0xFFFFFFFF])
+def test_the_larger_of_two_lists_counts(tmp_path, told):
+    """A record of 64 bits that contradicts the other one is what zipfile goes by, and so do we."""
+    size = archive.MAX_DIRECTORY_BYTES + 1
+    end_64 = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, size, 0)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, told, 0, 0)
+    (tmp_path / "a.zip").write_bytes(end_64 + locator + end)
+    with pytest.raises(BadRequestError, match="list of entries takes"):
+        unpack(tmp_path / "a.zip", tmp_path)
+
+
+def test_entries_are_counted_before_they_are_read(tmp_path, monkeypatch):
+    """What the archive says about their number is not believed, and none becomes an object."""
+    zipped(tmp_path / "a.zip", *((str(number), "") for number in range(4)))
+    monkeypatch.setattr(archive, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(archive.zipfile, "ZipFile", None)
+    with pytest.raises(BadRequestError, match="holds 4 entries; the most is 3"):
+        unpack(tmp_path / "a.zip", tmp_path)
