@@ -111,6 +111,12 @@ def _check(name: str, value: str) -> None:
             f"the value of {name} has {len(value)} characters; {MAX_VALUE_CHARS} are the most, and"
             " none of them NUL: it becomes a variable of a job's environment"
         )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequestError(
+            f"the value of {name} holds half a surrogate pair: {error}"
+        ) from error
 
 
 def _read(path: Path) -> tuple[int, dict[str, str]]:

@@ -57,7 +57,7 @@ def _changes(body: bytes) -> dict[str, str]:
         raise BadRequestError(f"the body is longer than {MAX_BODY_BYTES} bytes")
     try:
         document = json.loads(body.decode("utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequestError(f"the body is not valid JSON ({error})") from error
     if not isinstance(document, dict):
         raise BadRequestError('the body is no JSON object such as {"NAME": "value"}')

@@ -161,7 +161,8 @@ def swagger(jobs: Sequence[Job]) -> dict[str, Any]:
 
 def to_json(value: object) -> str:
     """Return compact JSON with nulls and with plain letters beyond ASCII, as Json.NET does."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text to send
 
 
 def _job_shape(base: Base, job: Job, *, using_sdk: bool) -> dict[str, Any]:

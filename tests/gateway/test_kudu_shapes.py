@@ -186,3 +186,8 @@ def test_tag_of_a_history_is_its_newest_runs():
     assert history_etag(runs) == history_etag(runs[:1])
     assert history_etag(runs) != history_etag(runs[1:])
     assert history_etag([]) != jobs_etag([])
+
+
+def test_half_a_surrogate_pair_does_not_stop_an_answer():
+    """JSON of a client can hold one, UTF-8 cannot."""
+    assert to_json({"a": "\ud800é"}).encode() == '{"a":"?é"}'.encode()

@@ -101,3 +101,9 @@ def test_jobs_see_them_at_the_next_use(tmp_path):
 def test_plain_settings_lay_nothing_over():
     """What is no LiveSettings has nothing that was set since."""
     assert laid_over({"a": "1"}, {"a": "2"}) == {"a": "1"}
+
+
+def test_half_a_surrogate_pair_is_no_value(path):
+    """JSON can name one, an environment cannot hold it."""
+    with pytest.raises(BadRequestError, match="half a surrogate pair"):
+        LiveSettings({}, path).put({"A": "\ud800"})
