@@ -19,6 +19,7 @@ from sandbox import launcher_process
 from sandbox.channel import Channel
 from sandbox.drain import Drain
 from sandbox.errors import SpawnFailedError
+from sandbox.launcher_process import Load
 from sandbox.output import OutputSink
 from sandbox.process import Process
 from sandbox.resources import Resources
@@ -34,7 +35,7 @@ _REFILL_S = 0.05
 
 
 class Launcher:
-    """Makes sandboxes. One launcher carries the preloaded azure-functions, a plain one does not.
+    """Makes sandboxes, of processes that have in memory what `load` says.
 
     `serve` must run in the owner's TaskGroup for as long as sandboxes are wanted.
     """
@@ -44,11 +45,11 @@ class Launcher:
         drain: Drain,
         resources: Resources,
         *,
-        preload: bool,
+        load: Load,
         privileged: bool,
         spares: int = 2,
     ) -> None:
-        self.preload = preload
+        self._load = load
         self.privileged = privileged  # sandboxes are made as root, and get a user of their own
         self.pid = 0
         self.restarts = 0
@@ -80,6 +81,11 @@ class Launcher:
                 _log.warning("launcher %d ended; starting another", process.pid)
         finally:
             self._stop(process)
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether sandboxes can be made without a wait."""
+        return self._ready.is_set()
 
     async def ready(self) -> None:
         """Wait until sandboxes can be made."""
@@ -161,7 +167,7 @@ class Launcher:
         return tree
 
     def _start(self) -> subprocess.Popen[bytes]:
-        process, host = launcher_process.begun_or_new(preload=self.preload)
+        process, host = launcher_process.begun_or_new(self._load)
         self.pid = process.pid
         self._lost.clear()
         self._channel = Channel(host, self._on_message, self._on_closed)

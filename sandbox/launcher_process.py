@@ -13,10 +13,19 @@ import os
 import socket
 import subprocess
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 _BOOT = Path(__file__).parent / "runtime" / "boot.py"
+
+
+class Load(Enum):
+    """What a launcher has in memory, and each of its sandboxes with it."""
+
+    PRELOADED = "preloaded"  # what functions need, azure-functions included
+    PLAIN = "plain"  # what functions need
+    PROGRAMS = "programs"  # nothing: what is there costs the exec of a program more than a fork
 
 
 class LauncherProcess(NamedTuple):
@@ -32,23 +41,22 @@ _begun: list[LauncherProcess] = []  # one at most, with azure-functions in memor
 def begin() -> None:
     """Start a launcher with azure-functions in memory, for the first that asks for such a one."""
     with contextlib.suppress(OSError):  # who asks tries again, and tells
-        _begun.append(_started(preload=True))
+        _begun.append(_started(Load.PRELOADED))
 
 
-def begun_or_new(*, preload: bool) -> LauncherProcess:
+def begun_or_new(load: Load) -> LauncherProcess:
     """Return the launcher that was begun, if it is such a one, else another.
 
     Raises:
         OSError: no process can be started.
     """
-    return _begun.pop() if preload and _begun else _started(preload=preload)
+    return _begun.pop() if load is Load.PRELOADED and _begun else _started(load)
 
 
-def _started(*, preload: bool) -> LauncherProcess:
+def _started(load: Load) -> LauncherProcess:
     host, guest = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    mode = "preloaded" if preload else "plain"
     argv = [sys.executable, "-I", "-S", "-X", "utf8", str(_BOOT), "launcher"]
-    argv += [str(guest.fileno()), _package_dir("msgpack"), mode, *_site_dirs()]
+    argv += [str(guest.fileno()), _package_dir("msgpack"), load.value, *_site_dirs()]
     # An empty environment: no secret of ours is ever in the lineage (sandbox.md T1).
     process = subprocess.Popen(
         argv,

@@ -1,7 +1,8 @@
-"""The two launchers: one with azure-functions in memory, one without, started when first wanted.
+"""The launchers: one with azure-functions in memory, and two that are started when first wanted.
 
-A plain launcher serves apps that bring packages which our preloaded copy could meet. Here is also
-decided what a machine that cannot give the wanted level gives instead.
+A plain one serves apps that bring packages which our preloaded copy could meet. One of next to
+nothing serves programs: what a sandbox inherits is thrown away by the exec, page by page, while
+somebody waits. Here is also decided what a machine that cannot give the wanted level gives instead.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from sandbox.drain import Drain
 from sandbox.errors import SpawnFailedError
 from sandbox.launcher import Launcher
+from sandbox.launcher_process import Load
 from sandbox.output import OutputSink
 from sandbox.process import Process
 from sandbox.resources import Resources
@@ -49,10 +51,13 @@ class Launchers:
         self._closed_ports = frozenset(closed_ports)  # the platform's own
         self._scratch = scratch  # where sandboxes without a file tree of their own get a TMPDIR
         privileged = self.users.separate
-        self.preloaded = Launcher(drain, self.resources, preload=True, privileged=privileged)
-        self.plain = Launcher(drain, self.resources, preload=False, privileged=privileged)
+        self.preloaded, self.plain, self.programs = (
+            Launcher(drain, self.resources, load=load, privileged=privileged)
+            for load in (Load.PRELOADED, Load.PLAIN, Load.PROGRAMS)
+        )
         self.reach = Reach(Level.STANDARD)
         self._plain_wanted = asyncio.Event()
+        self._programs_wanted = asyncio.Event()
         self._surveyed = asyncio.Event()
 
     async def serve(self) -> None:
@@ -66,11 +71,11 @@ class Launchers:
             await self.preloaded.ready()
             self.reach = await survey(self.preloaded.look, uid=self.users.uid("selftest"))
             if not self.reach.namespaces:
-                for launcher in (self.preloaded, self.plain):
+                for launcher in (self.preloaded, self.plain, self.programs):
                     launcher.expect((Kind("bare"),))
             self._surveyed.set()
-            await self._plain_wanted.wait()
-            group.create_task(self.plain.serve())
+            group.create_task(_serve_when(self._plain_wanted, self.plain))
+            group.create_task(_serve_when(self._programs_wanted, self.programs))
 
     async def ready(self) -> None:
         """Wait until sandboxes can be made, and it is known how much they hold."""
@@ -90,7 +95,7 @@ class Launchers:
         """Start a program in a sandbox of its own; see `Launcher.run`."""
         await self.ready()
         spec = self.possible(spec)
-        process = await self.preloaded.run(spec, sink)
+        process = await self._of_programs().run(spec, sink)
         self._clean_after(spec, process.ended)
         return process
 
@@ -103,6 +108,11 @@ class Launchers:
         zygote = await (self.preloaded if preload else self.plain).zygote(spec, sink)
         self._clean_after(spec, zygote.ended)
         return zygote
+
+    def _of_programs(self) -> Launcher:
+        """Return the launcher for programs; another as long as one would have to wait for it."""
+        self._programs_wanted.set()
+        return self.programs if self.programs.is_up else self.preloaded
 
     def possible(self, spec: SandboxSpec) -> SandboxSpec:
         """Return the spec as far as this machine can give it, with the reason if that is less.
@@ -149,6 +159,11 @@ class Launchers:
             ended.add_done_callback(
                 lambda _: threading.Thread(target=_remove, args=(folder,)).start()
             )
+
+
+async def _serve_when(wanted: asyncio.Event, launcher: Launcher) -> None:
+    await wanted.wait()
+    await launcher.serve()
 
 
 def _rank(level: Level) -> int:

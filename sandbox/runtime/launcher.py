@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from . import capabilities, confine, maker, packages, seccomp, tree, wire, worker, zygote
+from . import capabilities, confine, maker, seccomp, shown, tree, wire
 from .link import Link
 
 __all__ = ["main"]
@@ -31,7 +31,9 @@ def main(fd: int, arguments: list[str]) -> None:
     confine.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # inits are watched by the host, not waited for
-    preloaded = _preload(mode, site_dirs)
+    preloaded = mode != "programs" and _preload(mode, site_dirs)
+    if not seccomp.available():
+        seccomp.program(os.uname().machine)  # assembled once, for every fork
     # Without a virtual environment around it: that one does not exist in a sandbox.
     sys.executable = os.path.realpath(sys.executable)
     capabilities.set_dumpable(False)
@@ -43,14 +45,15 @@ def main(fd: int, arguments: list[str]) -> None:
 
 
 def _preload(mode: str, site_dirs: list[str]) -> bool:
+    """Load what functions need; a program would only wait until the exec has thrown it away."""
+    from . import packages, worker, zygote  # asyncio and all
+
     preloaded = False
     if mode == "preloaded":
         preloaded = packages.preload(site_dirs)
     else:
         packages.offer(site_dirs)
     packages.warm()
-    if not seccomp.available():
-        seccomp.program(os.uname().machine)  # assembled once, for every fork
     zygote.warm()
     worker.warm()
     return preloaded
@@ -60,7 +63,7 @@ def _shown(site_dirs: list[str]) -> list[str]:
     """Return the trees beside the system's own that every sandbox shows: Python and the library."""
     trees = [sys.base_prefix, os.path.dirname(os.__file__)]
     for folder in site_dirs:
-        trees += packages.parts(folder)
+        trees += shown.parts(folder)
     return [path for path in dict.fromkeys(trees) if not path.startswith("/usr/")]
 
 

@@ -32,11 +32,8 @@ from types import ModuleType
 from typing import Any
 
 from . import objects
+from .shown import DISTRIBUTIONS, OFFERED
 
-# What azure-functions imports besides the standard library: werkzeug, which imports markupsafe.
-# It would take orjson too, if that could be imported; the platform's must not decide that.
-OFFERED = ("werkzeug", "markupsafe")
-DISTRIBUTIONS = ("azure-functions", "werkzeug", "markupsafe")
 PRELOADED = (
     "azure.functions",
     "azure.functions.http",
@@ -87,21 +84,6 @@ class Fallback(MetaPathFinder):
 def offer(site_dirs: list[str]) -> None:
     """Make the platform's copies importable where the app has none of its own."""
     sys.meta_path.append(Fallback(site_dirs))
-
-
-def parts(site_dir: str) -> list[str]:
-    """Return what of a site directory is offered: these paths, and nothing beside them."""
-    try:
-        names = os.listdir(site_dir)
-    except OSError:
-        return []
-    offered = tuple(name.replace("-", "_") for name in DISTRIBUTIONS)
-    found = [
-        n for n in names if n in OFFERED or n.lower().startswith(tuple(f"{o}-" for o in offered))
-    ]
-    if "azure" in names and os.path.isdir(os.path.join(site_dir, "azure", "functions")):
-        found.append("azure/functions")
-    return [os.path.join(site_dir, name) for name in found]
 
 
 def keep_last() -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import confine, selftest, wire, zygote
+from . import confine, selftest, wire
 from .link import Link
 
 
@@ -75,6 +75,8 @@ class _Resident:
             self._fail(step, error, f"{error.strerror}: {name}")
 
     def become_zygote(self, spec: dict[str, Any], fds: list[int], _layers: object) -> None:
+        from . import zygote  # in memory already: only a launcher of programs goes without
+
         channel = fds[2]
         confine.close_except({channel, self._link.fileno()})
         self._link.close()

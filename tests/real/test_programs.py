@@ -105,6 +105,21 @@ async def test_sandboxes_outlive_their_launcher_and_new_ones_come() -> None:
     assert sink.out == "one\ntwo\n"
 
 
+async def test_programs_come_from_a_launcher_of_their_own() -> None:
+    """It is there after the first program; its death costs as little as another launcher's."""
+    async with launchers() as both:
+        assert (await (await both.run(shell("exit 0"), Lines())).wait()).ok
+        await both.programs.ready()
+        process = await both.run(shell("read x < /dev/null; sleep 0.5; exit 3"), Lines())
+        old = both.programs.pid
+        assert parent(parent(process.pid)) == old
+        os.kill(old, signal.SIGKILL)
+        await until(lambda: both.programs.pid != old, "another launcher")
+        again = await both.run(shell("exit 4"), Lines())
+        assert (await again.wait()).code == 4
+        assert (await process.wait()).code == 3
+
+
 async def test_a_flood_of_output_blocks_neither_program_nor_loop() -> None:
     """64 MB of output are read while the loop goes on turning."""
     sink = Lines()
