@@ -9,6 +9,7 @@ argv: boot.py ROLE FD MSGPACK_DIR [SITE_DIR ...]
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -42,6 +43,9 @@ def main(argv: list[str]) -> None:
     # The folder of this file is sys.path[0] of a script, also with -I: user code must not see it.
     sys.path[:] = [p for p in sys.path if p != folder]
     role, fd, msgpack_dir, *site_dirs = argv
+    # At once: for as long as it is called like any Python, it looks like a program of a job.
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
+        comm.write(f"taak-{role}")
     load_runtime(folder, msgpack_dir)
     importlib.import_module(f"_runtime.{role}").main(int(fd), site_dirs)
 

@@ -121,9 +121,10 @@ class Jobs:
 
 
 def programs(platform: Platform) -> list[int]:
-    """Return the processes of jobs, by the names of what they run."""
+    """Return the processes of jobs, by the names of what they run; a launcher is none of them."""
     names = ("bash", "sleep", "python")
-    return [pid for pid in processes.tree(platform.pid) if processes.name(pid).startswith(names)]
+    below = set(processes.tree(platform.pid)) - set(processes.children(platform.pid))
+    return [pid for pid in below if processes.name(pid).startswith(names)]
 
 
 @pytest.fixture(scope="module")
