@@ -150,10 +150,7 @@ class Builder:
         except TimeoutError as error:
             told = f"the build took longer than {limit_s} s; app setting TAAK_BUILD_TIMEOUT"
             raise BuildFailedError(Problem(".", told)) from error
-        # A build may have put a link in its place, which the platform would follow anywhere.
-        if not await asyncio.to_thread(_is_own_folder, tree):
-            told = "the build has replaced the folder that is deployed by a link, or removed it"
-            raise BuildFailedError(Problem(".", told))
+        await asyncio.to_thread(_refuse_link, tree)
         return tree
 
     async def _dependencies(self, tree: Path, log: DeliveryLog) -> None:
@@ -245,9 +242,11 @@ def _own_uv() -> str | None:
     return shutil.which("uv", path=sysconfig.get_path("scripts"))
 
 
-def _is_own_folder(folder: Path) -> bool:
-    """Tell whether it is a folder, and neither it nor one above it a link."""
-    return folder.is_dir() and os.path.realpath(folder) == os.path.abspath(folder)
+def _refuse_link(folder: Path) -> None:
+    """Refuse a link that a build has put in the folder's place: we would follow it anywhere."""
+    if not folder.is_dir() or os.path.realpath(folder) != os.path.abspath(folder):
+        told = "the build has replaced the folder that is deployed by a link, or removed it"
+        raise BuildFailedError(Problem(".", told))
 
 
 def _project(tree: Path, special: Custom) -> Path:

@@ -41,7 +41,7 @@ class PackageIndex:
     Attributes:
         environment: variables for the package managers.
         ports: TCP ports that they connect to.
-        folders: local folders that serve as an index.
+        folders: local folders that serve as an index, by the environment or a file of pip.
     """
 
     environment: Mapping[str, str]
@@ -55,7 +55,11 @@ def package_index(settings: Mapping[str, str], environ: Mapping[str, str]) -> Pa
     told = {**_pip(given), **_npm(), **given}
     urls = [url for value in told.values() for url in value.replace(",", " ").split()]
     ports = sorted({*WEB_PORTS, *filter(None, map(_port, urls))})
-    folders = sorted({path for url in urls if (path := _folder(url))})
+    # What a build is shown of this machine is its operator's to say: who may deploy sets settings.
+    own = {n: v for n, v in environ.items() if _counts(n)}
+    shown = {**_pip(own), **_npm(), **own}.values()
+    words = [word for value in shown for word in value.replace(",", " ").split()]
+    folders = sorted({path for word in words if (path := _folder(word))})
     return PackageIndex(told, tuple(ports), tuple(folders))
 
 

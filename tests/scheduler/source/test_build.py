@@ -277,3 +277,12 @@ async def test_what_a_build_leaves_in_place_of_a_cache_stops_no_other(bench, tmp
     await bench.build(tree={"requirements.txt": "parcel==2"})
     assert cache.is_dir()
     assert not cache.is_symlink()
+
+
+def test_app_settings_show_no_folder_of_the_machine(tmp_path, monkeypatch):
+    """A key that deploys sets them: it would read whatever a build can be shown."""
+    monkeypatch.setattr(package_index, "_PIP_FILES", ())
+    monkeypatch.setattr(package_index, "_NPM_FILES", ())
+    wanted = {"PIP_FIND_LINKS": str(tmp_path), "UV_INDEX_URL": f"file://{tmp_path}"}
+    assert package_index.package_index(wanted, {}).folders == ()
+    assert package_index.package_index({}, wanted).folders == (str(tmp_path),)
