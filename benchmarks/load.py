@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -49,6 +50,19 @@ class Load:
     def per_second(self) -> float:
         """Return the throughput."""
         return self.requests / self.seconds
+
+
+def must_serve(target: Target) -> None:
+    """Ask once, in words: a figure of answers that are all failures is none.
+
+    Raises RuntimeError.
+    """
+    body = b"x" * target.body_bytes or None
+    request = urllib.request.Request(target.url, data=body, headers=dict(target.headers))
+    try:
+        urllib.request.urlopen(request, timeout=30).close()
+    except OSError as error:
+        raise RuntimeError(f"{target.url} does not serve: {error}") from error
 
 
 def generator() -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cpu import on_core, tree_seconds
 from figure import Figure, median_ratio
-from load import Load, Target, generator, put_load
+from load import Load, Target, generator, must_serve, put_load
 
 SERVER_CORE, LOAD_CORE = 0, 1
 
@@ -60,6 +60,8 @@ def visit_all(
 
     `pinned`: servers on one core, load on another, since how an idle core wakes up would decide.
     """
+    for subject in subjects:
+        must_serve(subject.target)
     seen = {subject.name: Seen() for subject in subjects}
     for number in range(rounds + 1):
         for subject in subjects:

@@ -15,7 +15,7 @@ from needs import need
 from conformance.client import LINE, Jobs
 from conformance.conftest import Workshop
 
-pytestmark = [pytest.mark.real]
+pytestmark = [pytest.mark.real, pytest.mark.core]
 
 WHERE = 'echo "$(pwd)|$WEBJOBS_PATH|$(basename "$0")"'
 #: files of a job -> what is run of them

@@ -14,7 +14,7 @@ from real.platform import KEY, Answer
 from conformance.client import Jobs
 from conformance.conftest import Workshop
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.core]
 
 ECHO = "#!/bin/bash\necho version $1\n"
 STAYS = "while :; do sleep 0.2; done\n"

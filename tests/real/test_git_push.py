@@ -17,7 +17,7 @@ import pytest
 from needs import need
 from real.platform import KEY, ROOT, Platform, call, wait_until
 
-pytestmark = [pytest.mark.real]
+pytestmark = [pytest.mark.real, pytest.mark.core]
 
 JOBS = "App_Data/jobs/triggered"
 #: Five types of scripts, one of them with a package that is built for it.

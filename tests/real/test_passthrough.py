@@ -16,7 +16,7 @@ import pytest
 from real.apps import job
 from real.platform import KEY, Answer, Platform, call
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.core]
 
 SERVER = r"""
 import hashlib, json, os, time

@@ -278,15 +278,18 @@ async def test_t8_one_launcher_makes_one_sandbox_after_the_other(both: Launchers
 async def test_t9_a_folder_below_tmp_is_shown_in_spite_of_the_private_tmp(
     both: Launchers, folder_in_tmp: Path
 ) -> None:
-    """It can be read and not be written, and nothing else of the host's /tmp is there."""
+    """It can be read and not be written, and its neighbours in the host's /tmp are not there."""
+    neighbour = tempfile.mkdtemp(dir="/tmp")
     script = (
-        f"cat {folder_in_tmp}/file; echo; ls {folder_in_tmp.parent} | wc -l; echo mine > /tmp/own;"
-        f"cat /tmp/own; sh -c 'echo spoiled > {folder_in_tmp}/file' || true"
+        f"cat {folder_in_tmp}/file; echo; test -e {neighbour} && echo seen || echo hidden;"
+        f"echo mine > /tmp/own; cat /tmp/own; sh -c 'echo spoiled > {folder_in_tmp}/file' || true"
     )
     sink = Lines()
     spec = replace(shell(script), mounts=(Mount.at(folder_in_tmp),))
-    assert (await (await both.run(spec, sink)).wait()).ok
-    assert sink.out.split() == ["here", "1", "mine"]
+    ended = await (await both.run(spec, sink)).wait()
+    os.rmdir(neighbour)
+    assert ended.ok
+    assert sink.out.split() == ["here", "hidden", "mine"]
     assert "Read-only file system" in sink.err
     assert (folder_in_tmp / "file").read_text() == "here"
 
