@@ -83,3 +83,16 @@ def test_links_lead_somewhere():
             assert target[1:] in headings, target
         elif "://" not in target:
             assert (ROOT / target).exists(), target
+
+
+def test_tables_are_tables():
+    """Each row stands below a head, has as many cells, and says what no other row says."""
+    text = re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, rule, *rows = table.splitlines() + [""] * 2
+        assert re.fullmatch(r"[|-]+", rule), f"no head above: {head}"
+        rows = [row for row in rows if row]
+        cells = [re.split(r"(?<!\\)\|", row) for row in rows]
+        assert {len(row) for row in cells} == {len(rule.split("|"))}, head
+        twice = [one for one, two in pairwise(sorted(row[1] for row in cells)) if one == two]
+        assert [name for name in twice if name.strip()] == [], head
