@@ -35,6 +35,7 @@ table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}
 th{font-weight:600;color:var(--dim);font-size:.85rem}
+td .busy,time{white-space:nowrap}p.bad{white-space:pre-wrap}
 code{font-size:.9em}.good{color:var(--good)}.bad{color:var(--bad)}.busy{color:var(--busy)}
 """
 #: state -> (mark, class): never colour alone.
@@ -105,7 +106,8 @@ async def _refusal(platform: Platform) -> str:
     newest = await platform.deployments.history(1)
     if not newest or newest[0].state is not DeploymentState.REFUSED:
         return ""
-    reasons = "".join(f"<br>{escape(str(problem))}" for problem in newest[0].problems)
+    errors = [problem for problem in newest[0].problems if not problem.warning]
+    reasons = "".join(f"<br>{escape(str(problem))}" for problem in errors)
     return (
         "<p class=bad>✗ The newest change of the site was refused; the last good one serves."
         f"{reasons}</p>"

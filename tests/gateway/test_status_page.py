@@ -43,18 +43,20 @@ async def test_empty_platform_says_what_to_do(platform):
 async def test_a_refused_deployment_is_told(platform):
     """While an older release serves, the page says so and why."""
     problem = Problem("hi/function.json", "'{' is never closed", 1)
+    beside = Problem("run.ps1", "needs pwsh", warning=True)
     platform.deployments.newest = [
         Deployment(
             id="d9",
             state=DeploymentState.REFUSED,
             reason="x",
             started_at=START,
-            problems=(problem,),
+            problems=(beside, problem),
         )
     ]
     _, text = await page(platform)
     assert "was refused" in text
     assert "hi/function.json:1" in text
+    assert "pwsh" not in text, "a warning is no reason"
 
 
 async def test_nothing_of_an_app_becomes_markup(platform):
