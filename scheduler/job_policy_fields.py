@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from enum import Enum
 from typing import Final, TypeVar
@@ -61,7 +62,9 @@ def _choice(taak: Fields, name: str, usual: _Word) -> _Word:
 def _timeout(taak: Fields) -> float | None:
     if taak.raw("timeout_s") is None:
         return None
-    seconds = taak.number("timeout_s", 0.0)
+    seconds = taak.number("timeout_s", math.inf)
+    if math.isinf(seconds):  # no number, which has been told
+        return None
     if 0 < seconds <= MAX_TIMEOUT_S:
         return seconds
     taak.complain(f"must be more than 0 and at most {MAX_TIMEOUT_S} seconds", "timeout_s")

@@ -63,6 +63,7 @@ def test_what_is_out_of_bounds_is_told_with_its_line(value, words):
     """And the default stands in for it."""
     policy, problems = read(f'{{\n  "taak": {{\n    {value}\n  }}\n}}')
     assert policy == JobPolicy()
+    assert len(problems) == 1, "one mistake is told once"
     assert words in problems[0]
     assert "nightly/settings.job:3" in problems[0]
 
